@@ -1,0 +1,573 @@
+//! The bus: plugs devices in, enumerates them, and carries every access between CPU and device.
+
+use crate::choice::{Chooser, Quiet};
+use crate::device::{Access, Cx, Device, Refusal, Reset};
+use crate::dma::Ram;
+use crate::fabric::{Delayed, Fabric, Message, Port, cost};
+use crate::fault::{Applied, Behaviour, Plan, Verb};
+use crate::finding::{Finding, Place};
+use crate::pci::{Bar, BarKind, ConfigChange, DescribeError, command, offset};
+use crate::rules;
+use crate::time::Nanos;
+use crate::trace::{DeviceId, Event};
+
+struct Slot {
+    device: Box<dyn Device>,
+    port: Port,
+}
+
+/// The devices of a machine and what they share.
+pub struct Bus {
+    slots: Vec<Slot>,
+    /// Time, choices, trace, findings, memory.
+    pub fabric: Fabric,
+    next_memory32: u64,
+    next_memory64: u64,
+    next_io: u64,
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.slots.iter().map(|slot| &slot.port.name)).finish()
+    }
+}
+
+/// How a machine is made.
+pub struct BusConfig {
+    /// Where choices come from.
+    pub chooser: Box<dyn Chooser>,
+    /// What goes wrong.
+    pub plan: Plan,
+    /// The machine's memory.
+    pub ram: Ram,
+}
+
+impl BusConfig {
+    /// The friendliest machine with this memory.
+    #[must_use]
+    pub fn quiet(ram: Ram) -> Self {
+        Self { chooser: Box::new(Quiet), plan: Plan::default(), ram }
+    }
+}
+
+impl std::fmt::Debug for BusConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BusConfig").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+/// The first slot number on bus 0: QEMU's first free one, so that addresses look as they do there.
+const FIRST_SLOT: u16 = 3;
+/// The most functions on one bus.
+const MOST: usize = 28;
+
+/// Why a device was not plugged in.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PlugError {
+    /// It describes no PCI function.
+    #[error("{name} is no PCI function: {source}")]
+    Describe {
+        /// The device's name.
+        name: String,
+        /// What is wrong.
+        source: DescribeError,
+    },
+    /// All slots are taken.
+    #[error("a bus holds {MOST} devices")]
+    Full,
+    /// The name is taken.
+    #[error("there is a device called {0} already")]
+    Name(String),
+}
+
+/// What a write to a BAR or a read from it came to, for callers that want to know.
+const fn all_ones(width: u8) -> u64 {
+    if width >= 8 { u64::MAX } else { (1 << (8 * width)) - 1 }
+}
+
+impl Bus {
+    /// A machine without devices.
+    #[must_use]
+    pub fn new(config: BusConfig) -> Self {
+        Self {
+            slots: Vec::new(),
+            fabric: Fabric::new(config.chooser, config.plan, config.ram),
+            next_memory32: 0xe000_0000,
+            next_memory64: 0x80_0000_0000,
+            next_io: 0xc000,
+        }
+    }
+
+    /// Plugs a device in under `name`, resets it and gives its BARs addresses, as a machine's firmware does. Decoding and
+    /// bus mastering are left off.
+    ///
+    /// # Errors
+    /// When the description makes no sense, or there is no room.
+    pub fn plug(&mut self, name: &str, device: Box<dyn Device>) -> Result<DeviceId, PlugError> {
+        if self.slots.len() == MOST {
+            return Err(PlugError::Full);
+        }
+        if self.find(name).is_some() {
+            return Err(PlugError::Name(name.into()));
+        }
+        let function = device.function();
+        function.check().map_err(|source| PlugError::Describe { name: name.into(), source })?;
+        let id = DeviceId(self.slots.len() as u16);
+        let port = Port::new(id, name.into(), function, &self.fabric.ram);
+        self.slots.push(Slot { device, port });
+        self.assign_bars(id);
+        let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+        device.reset(&mut Cx { port, fabric: &mut self.fabric }, Reset::Power);
+        Ok(id)
+    }
+
+    fn assign_bars(&mut self, id: DeviceId) {
+        let port = &mut self.slots[usize::from(id.0)].port;
+        for bar in port.bars.iter().flatten() {
+            let next = match bar.kind {
+                BarKind::Io => &mut self.next_io,
+                BarKind::Memory32 => &mut self.next_memory32,
+                BarKind::Memory64 => &mut self.next_memory64,
+            };
+            let at = next.next_multiple_of(bar.size.max(if bar.kind == BarKind::Io { 4 } else { 4096 }));
+            *next = at + bar.size;
+            let register = offset::BAR0 + u16::from(bar.index) * 4;
+            port.config.write(register, 4, at as u32);
+            if bar.kind == BarKind::Memory64 {
+                port.config.write(register + 4, 4, (at >> 32) as u32);
+            }
+        }
+        // The system's firmware also says which line the pin is wired to.
+        if port.function.intx {
+            port.config.write(offset::INTERRUPT_LINE, 1, u32::from(10 + id.0 % 2));
+        }
+    }
+
+    /// The devices, in the order in which they were plugged in.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceId> + use<> {
+        (0..self.slots.len() as u16).map(DeviceId)
+    }
+
+    /// The device called `name`.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<DeviceId> {
+        self.slots.iter().position(|slot| slot.port.name == name).map(|index| DeviceId(index as u16))
+    }
+
+    /// Everything about a device that is not the model's own.
+    ///
+    /// # Panics
+    /// If `id` is of another bus.
+    #[must_use]
+    pub fn port(&self, id: DeviceId) -> &Port {
+        &self.slots[usize::from(id.0)].port
+    }
+
+    /// Its address as Linux writes it: `0000:00:03.0`.
+    #[must_use]
+    pub fn address(&self, id: DeviceId) -> String {
+        format!("0000:00:{:02x}.0", id.0 + FIRST_SLOT)
+    }
+
+    /// Bus, device and function number in one (`PCI_DEVID`).
+    #[must_use]
+    pub fn requester_id(&self, id: DeviceId) -> u16 {
+        (id.0 + FIRST_SLOT) << 3
+    }
+
+    /// The address and size of a BAR; `None` if the function does not have it.
+    #[must_use]
+    pub fn bar(&self, id: DeviceId, index: u8) -> Option<(u64, Bar)> {
+        let port = self.port(id);
+        let bar = (*port.bars.get(usize::from(index))?)?;
+        Some((port.config.bar_address(index, bar.kind), bar))
+    }
+
+    /// Which device, BAR and offset answers at a physical address, in memory space or I/O space.
+    #[must_use]
+    pub fn decode(&self, io: bool, address: u64) -> Option<(DeviceId, u8, u64)> {
+        self.slots.iter().filter(|slot| !slot.port.removed).find_map(|slot| {
+            let bit = if io { command::IO } else { command::MEMORY };
+            if !slot.port.command(bit) {
+                return None;
+            }
+            slot.port.bars.iter().flatten().filter(|bar| (bar.kind == BarKind::Io) == io).find_map(|bar| {
+                let start = slot.port.config.bar_address(bar.index, bar.kind);
+                let offset = address.checked_sub(start)?;
+                (start != 0 && offset < bar.size).then_some((slot.port.id, bar.index, offset))
+            })
+        })
+    }
+
+    // --- Verb one: configuration space ---------------------------------------------------------------------------
+
+    /// Reads 1, 2 or 4 aligned bytes of configuration space.
+    pub fn config_read(&mut self, id: DeviceId, offset: u16, width: u8) -> u32 {
+        let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
+        let fabric = &mut self.fabric;
+        fabric.advance(cost::CONFIG);
+        let ones = all_ones(width) as u32;
+        let mut value = if port.removed { ones } else { port.config.read(offset, width) };
+        if let Some(applied) = fabric.meet(Verb::ConfigRead, port, 0, u64::from(offset), u64::from(width)) {
+            match applied.behaviour {
+                Behaviour::Drop | Behaviour::AllOnes | Behaviour::Error => value = ones,
+                Behaviour::Corrupt => value ^= applied.mask as u32 & ones,
+                Behaviour::Choose => value = fabric.hostile(u64::from(value), width) as u32 & ones,
+                Behaviour::Delay => fabric.advance(applied.delay),
+                Behaviour::Duplicate => {}
+            }
+        }
+        fabric.operation(|| Event::ConfigRead { device: id, offset, width, value });
+        value
+    }
+
+    /// Writes 1, 2 or 4 aligned bytes of configuration space and acts on what that changes.
+    pub fn config_write(&mut self, id: DeviceId, offset: u16, width: u8, mut value: u32) -> ConfigChange {
+        let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
+        let fabric = &mut self.fabric;
+        fabric.advance(cost::CONFIG);
+        fabric.operation(|| Event::ConfigWrite { device: id, offset, width, value });
+        if port.removed {
+            return ConfigChange::default();
+        }
+        if let Some(applied) = fabric.meet(Verb::ConfigWrite, port, 0, u64::from(offset), u64::from(width)) {
+            match applied.behaviour {
+                Behaviour::Drop | Behaviour::Error => return ConfigChange::default(),
+                Behaviour::Corrupt => value ^= applied.mask as u32,
+                Behaviour::Choose => value = fabric.hostile(u64::from(value), width) as u32,
+                Behaviour::Delay => {
+                    let at = fabric.now().saturating_add(applied.delay);
+                    fabric.delayed.set(at, Delayed::ConfigWrite { device: id, offset, width, value });
+                    return ConfigChange::default();
+                }
+                Behaviour::Duplicate | Behaviour::AllOnes => {}
+            }
+        }
+        self.config_store(id, offset, width, value)
+    }
+
+    fn config_store(&mut self, id: DeviceId, offset: u16, width: u8, value: u32) -> ConfigChange {
+        let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
+        let change = port.config.write(offset, width, value);
+        if change.reset {
+            self.reset(id, Reset::Function);
+        } else if change.msi || change.msix || change.command {
+            self.fabric.send_pending(&mut self.slots[usize::from(id.0)].port);
+        }
+        change
+    }
+
+    /// Resets a function: its configuration space, masks, pending bits and wake-ups, then the model.
+    pub fn reset(&mut self, id: DeviceId, kind: Reset) {
+        let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+        port.config.reset();
+        if let Some(msi) = &mut port.msi {
+            msi.reset();
+        }
+        if let Some(msix) = &mut port.msix {
+            msix.reset();
+        }
+        port.wake = None;
+        port.pin = false;
+        let word = if kind == Reset::Function { "function" } else { "power" };
+        self.fabric.operation(|| Event::Reset { device: id, kind: word });
+        device.reset(&mut Cx { port, fabric: &mut self.fabric }, kind);
+    }
+
+    /// Pulls a device out: from now on it reads as all ones, ignores writes, and neither does DMA nor interrupts.
+    pub fn remove(&mut self, id: DeviceId) {
+        let port = &mut self.slots[usize::from(id.0)].port;
+        port.removed = true;
+        port.pin = false;
+        port.wake = None;
+        self.fabric.messages.retain(|message| message.device != id);
+        self.fabric.operation(|| Event::Removed { device: id });
+    }
+
+    /// Whether a device was pulled out.
+    #[must_use]
+    pub fn is_removed(&self, id: DeviceId) -> bool {
+        self.port(id).removed
+    }
+
+    // --- Verb two: BARs ------------------------------------------------------------------------------------------
+
+    /// Reads 1, 2, 4 or 8 bytes from a BAR. What cannot be read gives all ones.
+    #[inline]
+    pub fn bar_read(&mut self, id: DeviceId, bar: u8, offset: u64, width: u8, place: Option<Place>) -> u64 {
+        self.fabric.advance(cost::BAR_READ);
+        let mut value = self.load(id, bar, offset, width, place) & all_ones(width);
+        let port = &self.slots[usize::from(id.0)].port;
+        if let Some(applied) = self.fabric.meet(Verb::BarRead, port, bar, offset, u64::from(width)) {
+            value = self.spoil_read(id, Access { bar, offset, width }, value, applied, place);
+        }
+        self.fabric.operation(|| Event::BarRead { device: id, bar, offset, width, value, place });
+        value
+    }
+
+    #[cold]
+    fn spoil_read(&mut self, id: DeviceId, at: Access, value: u64, applied: Applied, place: Option<Place>) -> u64 {
+        let ones = all_ones(at.width);
+        match applied.behaviour {
+            Behaviour::Drop | Behaviour::AllOnes | Behaviour::Error => ones,
+            Behaviour::Corrupt => (value ^ applied.mask) & ones,
+            Behaviour::Choose => self.fabric.hostile(value, at.width) & ones,
+            Behaviour::Delay => {
+                self.fabric.advance(applied.delay);
+                value
+            }
+            Behaviour::Duplicate => self.load(id, at.bar, at.offset, at.width, place) & ones,
+        }
+    }
+
+    fn load(&mut self, id: DeviceId, bar: u8, offset: u64, width: u8, place: Option<Place>) -> u64 {
+        if self.slots[usize::from(id.0)].port.removed || !self.admit(id, bar, offset, width, false, place) {
+            return u64::MAX;
+        }
+        let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+        if let Some(hit) = port.msix.as_ref().and_then(|msix| msix.locate(bar, offset)) {
+            let msix = port.msix.as_ref();
+            return match hit {
+                Ok(at) => msix.map_or(u64::MAX, |msix| msix.read_table(at, width)),
+                Err(at) => msix.map_or(u64::MAX, |msix| msix.read_pending(at, width)),
+            };
+        }
+        let at = Access { bar, offset, width };
+        for _ in 0..MOST_RETRIES {
+            match device.read(&mut Cx { port, fabric: &mut self.fabric }, at) {
+                Ok(value) => return value,
+                Err(Refusal::NotYet(span)) => self.fabric.advance(span.max(1)),
+                Err(refusal) => {
+                    self.refused(id, at, refusal, "read", place);
+                    return u64::MAX;
+                }
+            }
+        }
+        u64::MAX
+    }
+
+    /// Writes 1, 2, 4 or 8 bytes to a BAR. What cannot be written is ignored.
+    #[inline]
+    pub fn bar_write(&mut self, id: DeviceId, bar: u8, offset: u64, width: u8, value: u64, place: Option<Place>) {
+        self.fabric.advance(cost::BAR_WRITE);
+        let value = value & all_ones(width);
+        self.fabric.operation(|| Event::BarWrite { device: id, bar, offset, width, value, place });
+        let port = &self.slots[usize::from(id.0)].port;
+        match self.fabric.meet(Verb::BarWrite, port, bar, offset, u64::from(width)) {
+            None => self.store(id, bar, offset, width, value, place),
+            Some(applied) => self.spoil_write(id, Access { bar, offset, width }, value, applied, place),
+        }
+    }
+
+    #[cold]
+    fn spoil_write(&mut self, id: DeviceId, at: Access, value: u64, applied: Applied, place: Option<Place>) {
+        let Access { bar, offset, width } = at;
+        match applied.behaviour {
+            Behaviour::Drop | Behaviour::Error => {}
+            Behaviour::Corrupt => self.store(id, bar, offset, width, (value ^ applied.mask) & all_ones(width), place),
+            Behaviour::Choose => {
+                let value = self.fabric.hostile(value, width) & all_ones(width);
+                self.store(id, bar, offset, width, value, place);
+            }
+            Behaviour::Delay => {
+                let at = self.fabric.now().saturating_add(applied.delay);
+                self.fabric.delayed.set(at, Delayed::BarWrite { device: id, bar, offset, width, value });
+            }
+            Behaviour::Duplicate => {
+                self.store(id, bar, offset, width, value, place);
+                self.store(id, bar, offset, width, value, place);
+            }
+            Behaviour::AllOnes => self.store(id, bar, offset, width, all_ones(width), place),
+        }
+    }
+
+    fn store(&mut self, id: DeviceId, bar: u8, offset: u64, width: u8, value: u64, place: Option<Place>) {
+        if self.slots[usize::from(id.0)].port.removed || !self.admit(id, bar, offset, width, true, place) {
+            return;
+        }
+        let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+        if let Some(hit) = port.msix.as_ref().and_then(|msix| msix.locate(bar, offset)) {
+            if let (Ok(at), Some(msix)) = (hit, &mut port.msix) {
+                msix.write_table(at, width, value);
+                self.fabric.send_pending(port);
+            } else {
+                self.refused(id, Access { bar, offset, width }, Refusal::ReadOnly, "write", place);
+            }
+            return;
+        }
+        let at = Access { bar, offset, width };
+        for _ in 0..MOST_RETRIES {
+            match device.write(&mut Cx { port, fabric: &mut self.fabric }, at, value) {
+                Ok(()) => return,
+                Err(Refusal::NotYet(span)) => self.fabric.advance(span.max(1)),
+                Err(refusal) => return self.refused(id, at, refusal, "write", place),
+            }
+        }
+    }
+
+    /// Checks an access against the BAR and its registers.
+    fn admit(&mut self, id: DeviceId, index: u8, offset: u64, width: u8, write: bool, place: Option<Place>) -> bool {
+        let port = &self.slots[usize::from(id.0)].port;
+        let verb = if write { "write" } else { "read" };
+        let Some(bar) = port.bars.get(usize::from(index)).copied().flatten() else {
+            let what = format!("{verb} of BAR {index}, which {} does not have", port.name);
+            return self.misuse(id, Finding::new(&rules::BAR_OUT_OF_RANGE, what), place);
+        };
+        if offset.checked_add(u64::from(width)).is_none_or(|end| end > bar.size) {
+            let what = format!("{width}-byte {verb} at BAR {index} offset {offset:#x}; the BAR has {:#x} bytes", bar.size);
+            return self.misuse(id, Finding::new(&rules::BAR_OUT_OF_RANGE, what), place);
+        }
+        if !offset.is_multiple_of(u64::from(width)) {
+            let what = format!("{width}-byte {verb} at BAR {index} offset {offset:#x}, which is not a multiple of {width}");
+            return self.misuse(id, Finding::new(&rules::BAR_MISALIGNED, what), place);
+        }
+        let bit = if bar.kind == BarKind::Io { command::IO } else { command::MEMORY };
+        if !port.command(bit) {
+            let space = if bar.kind == BarKind::Io { "I/O" } else { "memory" };
+            let what = format!("{verb} at BAR {index} offset {offset:#x} while {space} decoding is off");
+            return self.misuse(id, Finding::new(&rules::BAR_DISABLED, what), place);
+        }
+        if let Some(msix) = &port.msix
+            && msix.locate(index, offset).is_some()
+        {
+            if width < 4 {
+                let what = format!("{width}-byte {verb} of the MSI-X structures at BAR {index} offset {offset:#x}");
+                return self.misuse(id, Finding::new(&rules::BAR_WIDTH, what), place);
+            }
+            return true;
+        }
+        if bar.registers.is_empty() {
+            return true;
+        }
+        let Some(register) = bar.register_at(offset) else {
+            let what = format!("{verb} at BAR {index} offset {offset:#x}, where {} has no register", port.name);
+            return self.misuse(id, Finding::new(&rules::BAR_NO_REGISTER, what), place);
+        };
+        if !register.widths.has(width) || offset + u64::from(width) > register.offset + register.len {
+            let what = format!("{width}-byte {verb} of {} (BAR {index} offset {offset:#x})", register.name);
+            let finding = Finding::new(&rules::BAR_WIDTH, what).note(format!("{} takes {}", register.name, register.widths));
+            return self.misuse(id, finding, place);
+        }
+        match (register.rights, write) {
+            (crate::pci::Rights::ReadOnly, true) => {
+                let what = format!("write to {} (BAR {index} offset {offset:#x}), which is read-only", register.name);
+                self.misuse(id, Finding::new(&rules::BAR_READ_ONLY, what), place)
+            }
+            (crate::pci::Rights::WriteOnly, false) => {
+                let what = format!("read of {} (BAR {index} offset {offset:#x}), which is write-only", register.name);
+                self.misuse(id, Finding::new(&rules::BAR_WRITE_ONLY, what), place)
+            }
+            _ => true,
+        }
+    }
+
+    #[cold]
+    fn misuse(&mut self, id: DeviceId, finding: Finding, place: Option<Place>) -> bool {
+        let name = self.slots[usize::from(id.0)].port.name.clone();
+        self.fabric.report(finding.at_place(place).on_device(name));
+        false
+    }
+
+    #[cold]
+    fn refused(&mut self, id: DeviceId, at: Access, refusal: Refusal, verb: &str, place: Option<Place>) {
+        let Access { bar, offset, width } = at;
+        let (rule, why) = match refusal {
+            Refusal::NoRegister => (&rules::BAR_NO_REGISTER, "there is no register there"),
+            Refusal::Width => (&rules::BAR_WIDTH, "the register has no access of this width"),
+            Refusal::ReadOnly => (&rules::BAR_READ_ONLY, "the register is read-only"),
+            Refusal::WriteOnly => (&rules::BAR_WRITE_ONLY, "the register is write-only"),
+            Refusal::Misuse(why) => (&rules::DEVICE_MISUSE, why),
+            Refusal::NotYet(_) => return,
+        };
+        let what = format!("{width}-byte {verb} at BAR {bar} offset {offset:#x}: {why}");
+        self.misuse(id, Finding::new(rule, what), place);
+    }
+
+    // --- Verb four: interrupts -----------------------------------------------------------------------------------
+
+    /// Takes the oldest message that left a device.
+    pub fn take_message(&mut self) -> Option<Message> {
+        self.fabric.messages.pop_front()
+    }
+
+    /// Whether any message waits.
+    #[inline]
+    #[must_use]
+    pub fn has_messages(&self) -> bool {
+        !self.fabric.messages.is_empty()
+    }
+
+    /// Whether a device asserts its pin and may be seen doing so.
+    #[must_use]
+    pub fn intx(&self, id: DeviceId) -> bool {
+        self.port(id).intx()
+    }
+
+    // --- Verb five: time -----------------------------------------------------------------------------------------
+
+    /// The moment at which the next device works, or something delayed arrives.
+    pub fn next_event(&mut self) -> Option<Nanos> {
+        let wake = self.slots.iter().filter_map(|slot| slot.port.wake).min();
+        [wake, self.fabric.delayed.next_at()].into_iter().flatten().min()
+    }
+
+    /// A device whose wake-up is due: the one due longest.
+    #[must_use]
+    pub fn due_device(&self) -> Option<DeviceId> {
+        let now = self.fabric.now();
+        let due = self.slots.iter().filter_map(|slot| slot.port.wake.filter(|at| *at <= now).map(|at| (at, slot.port.id)));
+        due.min().map(|(_, id)| id)
+    }
+
+    /// Lets a device do a quantum of its work.
+    pub fn work(&mut self, id: DeviceId) {
+        let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+        port.wake = None;
+        if port.removed {
+            return;
+        }
+        self.fabric.operation(|| Event::Work { device: id });
+        let mut again = false;
+        match self.fabric.meet(Verb::Time, port, 0, 0, 1) {
+            Some(Applied { behaviour: Behaviour::Drop, .. }) => return,
+            Some(Applied { behaviour: Behaviour::Delay, delay, .. }) => {
+                port.wake = Some(self.fabric.now().saturating_add(delay.max(1)));
+                return;
+            }
+            Some(Applied { behaviour: Behaviour::Duplicate, .. }) => again = true,
+            _ => {}
+        }
+        device.work(&mut Cx { port, fabric: &mut self.fabric });
+        if again {
+            device.work(&mut Cx { port, fabric: &mut self.fabric });
+        }
+    }
+
+    /// Lets one delayed thing that is due arrive; `false` if there was none.
+    pub fn arrive(&mut self) -> bool {
+        let now = self.fabric.now();
+        let Some((_, delayed)) = self.fabric.delayed.pop_due(now) else { return false };
+        match delayed {
+            Delayed::BarWrite { device, bar, offset, width, value } => self.store(device, bar, offset, width, value, None),
+            Delayed::ConfigWrite { device, offset, width, value } => {
+                if !self.is_removed(device) {
+                    self.config_store(device, offset, width, value);
+                }
+            }
+            Delayed::Message(message) => {
+                if !self.is_removed(message.device) {
+                    self.fabric.messages.push_back(message);
+                }
+            }
+            Delayed::Level(device) => {
+                let port = &mut self.slots[usize::from(device.0)].port;
+                port.pin = !port.removed;
+                port.config.set_interrupt_status(port.pin);
+            }
+        }
+        true
+    }
+}
+
+/// How often a device may answer "not yet" to one access before the bus gives up and reads all ones.
+const MOST_RETRIES: usize = 1000;

@@ -1,0 +1,403 @@
+//! The choice stream: the one source of non-determinism in a life, and the file that keeps it.
+
+use std::fmt;
+
+/// What a choice is about. A [`Chooser`] may weigh its answer by this; the stream itself only holds the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Point {
+    /// Whether an allocation fails: 0 succeeds, 1 fails.
+    Allocation,
+    /// Whether a pending interrupt arrives here: 0 now, 1 at a later point.
+    Interrupt,
+    /// Whether a device whose wake-up is due works here: 0 now, 1 at a later point.
+    Device,
+    /// Which runnable task goes next; 0 is the one that has waited longest.
+    Task,
+    /// Whether the running task is pre-empted here: 0 goes on, 1 yields.
+    Preempt,
+    /// A byte of a hostile device's answer.
+    Answer,
+    /// How a streaming mapping is cut into segments: 0 is one segment.
+    Segments,
+    /// A choice that a device model asked for itself.
+    Model,
+}
+
+impl Point {
+    /// Whether an answer other than 0 is an exceptional event (a failure), which random choosers keep rare.
+    #[must_use]
+    pub const fn is_rare(self) -> bool {
+        matches!(self, Self::Allocation)
+    }
+}
+
+/// Supplies the answers. 0 always means the friendliest behaviour.
+pub trait Chooser {
+    /// Picks one of `options` (2 to 256) answers; an answer out of range counts as the largest one.
+    fn choose(&mut self, point: Point, options: u32) -> u32;
+}
+
+/// Always 0: the friendliest machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl Chooser for Quiet {
+    fn choose(&mut self, _point: Point, _options: u32) -> u32 {
+        0
+    }
+}
+
+/// A pseudo-random chooser. The same seed gives the same answers on every machine and in every release: the generator is
+/// SplitMix64, written out here so that no dependency's update can change what a seed means.
+#[derive(Clone, Debug)]
+pub struct Seeded {
+    state: u64,
+    /// One failing allocation in this many; 0 is never. Chosen by the seed, so that some seeds leave memory alone.
+    rarity: u64,
+    /// One non-zero answer in this many for the other points; chosen by the seed, so that some seeds are calm.
+    calm: u64,
+}
+
+impl Seeded {
+    /// A chooser for `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut chooser = Self { state: seed, rarity: 0, calm: 1 };
+        let temper = chooser.next();
+        chooser.rarity = [0, 0, 16, 64, 256, 0, 0, 1024][(temper & 7) as usize];
+        chooser.calm = [1, 2, 4, 16][(temper >> 3 & 3) as usize];
+        chooser
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn one_in(&mut self, odds: u64) -> bool {
+        odds != 0 && self.next().is_multiple_of(odds)
+    }
+}
+
+impl Chooser for Seeded {
+    fn choose(&mut self, point: Point, options: u32) -> u32 {
+        let odds = if point.is_rare() { self.rarity } else { self.calm };
+        if !self.one_in(odds) {
+            return 0;
+        }
+        let range = u64::from(options);
+        if point.is_rare() { (self.next() % (range - 1)) as u32 + 1 } else { (self.next() % range) as u32 }
+    }
+}
+
+/// Answers from a recorded stream; past its end, 0.
+#[derive(Clone, Debug, Default)]
+pub struct Replay {
+    answers: Vec<u8>,
+    next: usize,
+}
+
+impl Replay {
+    /// Replays `answers` as they were recorded.
+    #[must_use]
+    pub fn new(answers: impl Into<Vec<u8>>) -> Self {
+        Self { answers: answers.into(), next: 0 }
+    }
+}
+
+impl Chooser for Replay {
+    fn choose(&mut self, _point: Point, options: u32) -> u32 {
+        let answer = self.answers.get(self.next).copied().unwrap_or(0);
+        self.next += 1;
+        u32::from(answer).min(options - 1)
+    }
+}
+
+/// Answers from a fuzzer's bytes; past their end, 0. Any bytes are a valid input: each is taken modulo the number of
+/// options, except that failures ([`Point::is_rare`]) take a byte of 0xf0 or more, so that most inputs get far.
+#[derive(Clone, Debug, Default)]
+pub struct Bytes {
+    bytes: Vec<u8>,
+    next: usize,
+}
+
+impl Bytes {
+    /// Feeds the choices from `bytes`.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), next: 0 }
+    }
+}
+
+impl Chooser for Bytes {
+    fn choose(&mut self, point: Point, options: u32) -> u32 {
+        let byte = u32::from(self.bytes.get(self.next).copied().unwrap_or(0));
+        self.next += 1;
+        match (point.is_rare(), byte >= 0xf0) {
+            (true, true) => (byte - 0xf0) % (options - 1) + 1,
+            (true, false) => 0,
+            (false, _) => byte % options,
+        }
+    }
+}
+
+/// A chooser together with the record of what it answered.
+pub struct Choices {
+    chooser: Box<dyn Chooser>,
+    taken: Vec<u8>,
+    /// Zeros answered since the last other answer; written out only when another one follows, so that a quiet life
+    /// records nothing.
+    zeros: usize,
+}
+
+impl fmt::Debug for Choices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Choices").field("made", &self.made()).finish_non_exhaustive()
+    }
+}
+
+impl Choices {
+    /// Records the answers of `chooser`.
+    #[must_use]
+    pub fn new(chooser: Box<dyn Chooser>) -> Self {
+        Self { chooser, taken: Vec::new(), zeros: 0 }
+    }
+
+    /// Takes one of `options` answers. One option or none is no choice: it answers 0 and leaves no record.
+    ///
+    /// # Panics
+    /// If `options` is over 256: a choice is one byte of the stream.
+    pub fn choose(&mut self, point: Point, options: u32) -> u32 {
+        assert!(options <= 256, "a choice has at most 256 options, not {options}");
+        if options < 2 {
+            return 0;
+        }
+        let answer = self.chooser.choose(point, options).min(options - 1);
+        if answer == 0 {
+            self.zeros += 1;
+        } else {
+            self.taken.resize(self.taken.len() + self.zeros, 0);
+            self.zeros = 0;
+            self.taken.push(answer as u8);
+        }
+        answer
+    }
+
+    /// How many choices were made.
+    #[must_use]
+    pub fn made(&self) -> usize {
+        self.taken.len() + self.zeros
+    }
+
+    /// The answers so far, without the zeros at the end (which a replay supplies by itself).
+    #[must_use]
+    pub fn taken(&self) -> &[u8] {
+        &self.taken
+    }
+}
+
+/// The version of the stream file format that this crate reads and writes.
+pub const STREAM_VERSION: u32 = 1;
+const MAGIC: &str = "bringup-stream";
+
+/// A recorded life: its choices, and in `fields` whatever is needed to run it again (driver, devices, plan, …).
+///
+/// The file is text: `bringup-stream 1`, one `key value` line a field, the choices as `choices 0*12 3 1`, and a
+/// CRC-32 of all that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// `(key, value)` in order; keys may repeat. Keys hold no white space; values may hold anything.
+    pub fields: Vec<(String, String)>,
+    /// The answers.
+    pub choices: Vec<u8>,
+}
+
+/// Why a stream file was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum StreamError {
+    /// It is something else.
+    #[error("not a bringup stream file: it does not begin with \"{MAGIC} {STREAM_VERSION}\"")]
+    NotAStream,
+    /// Another release wrote it.
+    #[error("stream file of version {0}; this bringup reads version {STREAM_VERSION}")]
+    Version(String),
+    /// A line cannot be read.
+    #[error("damaged stream file: line {line}: {what}")]
+    Line {
+        /// One-based line.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The file ends early.
+    #[error("damaged stream file: it ends without its \"crc\" line")]
+    Truncated,
+    /// The check sum is wrong.
+    #[error("damaged stream file: its check sum is {found:08x} and should be {expected:08x}")]
+    Checksum {
+        /// What the file says.
+        found: u32,
+        /// What its content gives.
+        expected: u32,
+    },
+}
+
+impl Stream {
+    /// The first field called `key`.
+    #[must_use]
+    pub fn field(&self, key: &str) -> Option<&str> {
+        self.fields.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// All fields called `key`.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.fields.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// Reads a stream file.
+    ///
+    /// # Errors
+    /// When it is not one, is of another version, or is damaged.
+    pub fn parse(text: &str) -> Result<Self, StreamError> {
+        let first = text.lines().next().unwrap_or("");
+        match first.split_once(' ') {
+            Some((MAGIC, version)) if version == STREAM_VERSION.to_string() => {}
+            Some((MAGIC, version)) => return Err(StreamError::Version(version.into())),
+            _ => return Err(StreamError::NotAStream),
+        }
+        let mut stream = Self::default();
+        let mut body = first.len() + 1;
+        for (index, line) in text.lines().enumerate().skip(1) {
+            let bad = |what: String| StreamError::Line { line: index + 1, what };
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+            match key {
+                "crc" => {
+                    let found = u32::from_str_radix(value, 16).map_err(|_| bad(format!("\"{value}\" is no check sum")))?;
+                    let expected = crc32fast::hash(&text.as_bytes()[..body.min(text.len())]);
+                    return if found == expected { Ok(stream) } else { Err(StreamError::Checksum { found, expected }) };
+                }
+                "choices" => parse_choices(value, &mut stream.choices).map_err(bad)?,
+                "" => return Err(bad("an empty line".into())),
+                _ => stream.fields.push((key.into(), unescape(value))),
+            }
+            body += line.len() + 1;
+        }
+        Err(StreamError::Truncated)
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        let mut text = format!("{MAGIC} {STREAM_VERSION}\n");
+        for (key, value) in &self.fields {
+            writeln!(text, "{key} {}", escape(value))?;
+        }
+        // Sixteen runs a line, so that a long stream stays readable.
+        for line in runs(&self.choices).chunks(16) {
+            text.push_str("choices");
+            for (value, count) in line {
+                if *count == 1 { write!(text, " {value}")? } else { write!(text, " {value}*{count}")? }
+            }
+            text.push('\n');
+        }
+        writeln!(f, "{text}crc {:08x}", crc32fast::hash(text.as_bytes()))
+    }
+}
+
+fn runs(choices: &[u8]) -> Vec<(u8, usize)> {
+    let mut runs: Vec<(u8, usize)> = Vec::new();
+    for &value in choices {
+        match runs.last_mut() {
+            Some((last, count)) if *last == value => *count += 1,
+            _ => runs.push((value, 1)),
+        }
+    }
+    runs
+}
+
+/// The longest stream a file may unfold to: a damaged run length must not eat the machine's memory.
+const MAX_CHOICES: usize = 1 << 28;
+
+fn parse_choices(text: &str, into: &mut Vec<u8>) -> Result<(), String> {
+    for word in text.split_whitespace() {
+        let (value, count) = word.split_once('*').unwrap_or((word, "1"));
+        let value: u8 = value.parse().map_err(|_| format!("\"{word}\" is no choice"))?;
+        let count: usize = count.parse().map_err(|_| format!("\"{word}\" is no choice"))?;
+        if count > MAX_CHOICES - into.len() {
+            return Err(format!("more than {MAX_CHOICES} choices"));
+        }
+        into.resize(into.len() + count, value);
+    }
+    Ok(())
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
+}
+
+fn unescape(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('n') => out.push('\n'),
+                Some('r') => out.push('\r'),
+                Some(other) => out.push(other),
+                None => out.push('\\'),
+            },
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_life_leaves_an_empty_stream() {
+        let mut choices = Choices::new(Box::new(Quiet));
+        for _ in 0..100 {
+            choices.choose(Point::Task, 3);
+        }
+        assert_eq!(choices.made(), 100);
+        assert!(choices.taken().is_empty());
+    }
+
+    #[test]
+    fn replay_gives_the_recorded_answers() {
+        let mut first = Choices::new(Box::new(Seeded::new(42)));
+        let answers: Vec<u32> = (0..500).map(|n| first.choose(Point::Task, 2 + n % 200)).collect();
+        let mut second = Choices::new(Box::new(Replay::new(first.taken())));
+        let again: Vec<u32> = (0..500).map(|n| second.choose(Point::Task, 2 + n % 200)).collect();
+        assert_eq!(answers, again);
+        assert_eq!(first.taken(), second.taken());
+    }
+
+    #[test]
+    fn stream_file_round_trips_with_odd_values() {
+        let stream = Stream {
+            fields: vec![("driver".into(), "edu".into()), ("plan".into(), "a\nb\\n\r".into()), ("empty".into(), String::new())],
+            choices: vec![0, 0, 0, 7, 255, 255, 1],
+        };
+        assert_eq!(Stream::parse(&stream.to_string()), Ok(stream));
+    }
+
+    #[test]
+    fn damaged_and_foreign_files_are_refused() {
+        let good = Stream { fields: vec![("driver".into(), "edu".into())], choices: vec![1, 2, 3] }.to_string();
+        assert_eq!(Stream::parse("\x7fELF"), Err(StreamError::NotAStream));
+        assert_eq!(Stream::parse(&good.replacen(" 1\n", " 9\n", 1)), Err(StreamError::Version("9".into())));
+        assert_eq!(Stream::parse(good.lines().next().unwrap()), Err(StreamError::Truncated));
+        assert!(matches!(Stream::parse(&good.replace("1 2 3", "1 2 4")), Err(StreamError::Checksum { .. })));
+        assert!(matches!(Stream::parse(&good.replace("1 2 3", "1 2 x")), Err(StreamError::Line { line: 3, .. })));
+        assert!(matches!(Stream::parse(&good.replace("1 2 3", "1*99999999999")), Err(StreamError::Line { .. })));
+    }
+}

@@ -1,0 +1,417 @@
+//! What all devices of a machine share (time, choices, trace, findings, faults, memory), and each device's port to it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use vm_memory::{Bytes, GuestAddress, Permissions};
+
+use crate::choice::{Chooser, Choices, Point};
+use crate::device::{DmaError, InterruptMode};
+use crate::dma::{self, DeviceMemory, Fault, IoSpace, Ram};
+use crate::fault::{Applied, Behaviour, Faults, Plan, Verb};
+use crate::finding::Finding;
+use crate::pci::{Bar, ConfigSpace, Function, MsiState, MsixState, Raised, command, offset};
+use crate::rules;
+use crate::time::{Nanos, Timers};
+use crate::trace::{DeviceId, Event, Trace};
+
+/// What an operation costs, in virtual nanoseconds: roughly a PCIe device close to the CPU.
+pub mod cost {
+    use crate::time::Nanos;
+
+    /// A configuration access.
+    pub const CONFIG: Nanos = 500;
+    /// A read from a BAR waits for the device.
+    pub const BAR_READ: Nanos = 250;
+    /// A write to a BAR is posted.
+    pub const BAR_WRITE: Nanos = 20;
+    /// One DMA transaction.
+    pub const DMA: Nanos = 100;
+}
+
+/// An interrupt that left a device and waits for whoever runs the CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who sent it.
+    pub device: DeviceId,
+    /// The vector that was raised.
+    pub vector: u16,
+    /// Message address.
+    pub address: u64,
+    /// Message data.
+    pub data: u32,
+}
+
+/// Something a fault plan delayed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Delayed {
+    BarWrite { device: DeviceId, bar: u8, offset: u64, width: u8, value: u64 },
+    ConfigWrite { device: DeviceId, offset: u16, width: u8, value: u32 },
+    Message(Message),
+    Level(DeviceId),
+}
+
+/// A function's connection to the machine: everything about it that is not the device model's own.
+#[derive(Debug)]
+pub struct Port {
+    pub(crate) id: DeviceId,
+    pub(crate) name: String,
+    pub(crate) function: Function,
+    pub(crate) config: ConfigSpace,
+    pub(crate) bars: [Option<Bar>; 6],
+    pub(crate) msi: Option<MsiState>,
+    pub(crate) msix: Option<MsixState>,
+    pub(crate) memory: DeviceMemory,
+    pub(crate) wake: Option<Nanos>,
+    pub(crate) pin: bool,
+    pub(crate) removed: bool,
+}
+
+impl Port {
+    pub(crate) fn new(id: DeviceId, name: String, function: Function, ram: &Ram) -> Self {
+        let mut bars = [None; 6];
+        for bar in &function.bars {
+            bars[usize::from(bar.index)] = Some(*bar);
+        }
+        Self {
+            id,
+            name,
+            config: ConfigSpace::new(&function),
+            bars,
+            msi: function.msi.map(MsiState::new),
+            msix: function.msix.map(MsixState::new),
+            memory: dma::device_memory(ram),
+            wake: None,
+            pin: false,
+            removed: false,
+            function,
+        }
+    }
+
+    pub(crate) fn interrupt_mode(&self) -> InterruptMode {
+        if self.msix.is_some() && MsixState::enabled(&self.config) {
+            InterruptMode::Msix
+        } else if self.msi.is_some() && MsiState::enabled(&self.config) {
+            InterruptMode::Msi
+        } else {
+            InterruptMode::Intx
+        }
+    }
+
+    pub(crate) fn command(&self, bit: u16) -> bool {
+        self.config.read16(offset::COMMAND) & bit != 0
+    }
+
+    /// The I/O address space of the function.
+    #[must_use]
+    pub fn io_space(&self) -> &Arc<IoSpace> {
+        self.memory.iommu()
+    }
+
+    /// Its name in this machine.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn function(&self) -> &Function {
+        &self.function
+    }
+
+    /// Whether the pin is asserted and allowed to be seen.
+    #[must_use]
+    pub fn intx(&self) -> bool {
+        self.pin && !self.removed && !self.command(command::INTX_DISABLE) && self.interrupt_mode() == InterruptMode::Intx
+    }
+}
+
+/// What all devices of a machine share.
+#[derive(Debug)]
+pub struct Fabric {
+    now: Nanos,
+    /// The choice stream.
+    pub choices: Choices,
+    /// The event log.
+    pub trace: Trace,
+    /// What the checkers found.
+    pub findings: Vec<Finding>,
+    /// The machine's memory.
+    pub ram: Ram,
+    /// The task that runs, for trace and findings: its number …
+    pub task: u16,
+    /// … and its name.
+    pub context: Arc<str>,
+    pub(crate) faults: Faults,
+    pub(crate) messages: VecDeque<Message>,
+    pub(crate) delayed: Timers<Delayed>,
+}
+
+impl Fabric {
+    pub(crate) fn new(chooser: Box<dyn Chooser>, plan: Plan, ram: Ram) -> Self {
+        Self {
+            now: 0,
+            choices: Choices::new(chooser),
+            trace: Trace::default(),
+            findings: Vec::new(),
+            ram,
+            task: 0,
+            context: "the machine".into(),
+            faults: Faults::new(plan),
+            messages: VecDeque::new(),
+            delayed: Timers::default(),
+        }
+    }
+
+    /// Virtual time, in nanoseconds.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.now
+    }
+
+    /// Lets time pass.
+    #[inline]
+    pub fn advance(&mut self, span: Nanos) {
+        self.now = self.now.saturating_add(span);
+    }
+
+    /// Counts and, if the trace is on, records a waist operation.
+    #[inline]
+    pub(crate) fn operation(&mut self, event: impl FnOnce() -> Event) {
+        self.trace.operation(self.now, self.task, event);
+    }
+
+    /// Records an event that is no waist operation.
+    #[inline]
+    pub fn event(&mut self, event: impl FnOnce() -> Event) {
+        self.trace.event(self.now, self.task, event);
+    }
+
+    /// Files a finding, with when and in what context it came up. The same rule broken at the same place again is counted, not
+    /// filed twice.
+    pub fn report(&mut self, mut finding: Finding) {
+        let known = self.findings.iter_mut().find(|f| {
+            f.rule == finding.rule
+                && f.device == finding.device
+                && f.place == finding.place
+                && (f.place.is_some() || f.what == finding.what)
+        });
+        if let Some(known) = known {
+            known.times += 1;
+            return;
+        }
+        finding.at = self.now;
+        finding.position = self.trace.position();
+        finding.context = self.context.to_string();
+        self.event(|| Event::Finding { rule: finding.rule.id, what: finding.what.clone() });
+        self.findings.push(finding);
+    }
+
+    /// What the fault plan does to an operation.
+    #[inline]
+    pub(crate) fn meet(&mut self, verb: Verb, port: &Port, bar: u8, address: u64, len: u64) -> Option<Applied> {
+        if self.faults.is_empty() {
+            return None;
+        }
+        self.meet_slowly(verb, port, bar, address, len)
+    }
+
+    #[cold]
+    fn meet_slowly(&mut self, verb: Verb, port: &Port, bar: u8, address: u64, len: u64) -> Option<Applied> {
+        let applied = self.faults.meet(verb, &port.name, bar, address, len)?;
+        self.event(|| Event::Fault { device: port.id, verb: verb.word(), behaviour: applied.behaviour.word() });
+        Some(applied)
+    }
+
+    /// A value of `width` bytes from the choice stream: as it is (0), all zeros (1), all ones (2), or chosen bytes.
+    pub(crate) fn hostile(&mut self, value: u64, width: u8) -> u64 {
+        match self.choices.choose(Point::Answer, 4) {
+            0 => value,
+            1 => 0,
+            2 => u64::MAX,
+            _ => (0..u32::from(width)).fold(0, |out, lane| {
+                out | u64::from(self.choices.choose(Point::Answer, 256)) << (8 * lane)
+            }),
+        }
+    }
+
+    fn admit_dma(&mut self, port: &Port, iova: u64, len: u64, access: Permissions) -> Result<(), DmaError> {
+        self.advance(cost::DMA);
+        if port.removed {
+            return Err(DmaError::Gone);
+        }
+        let verb = if access == Permissions::Read { "read" } else { "write" };
+        if !port.command(command::BUS_MASTER) {
+            self.report(
+                Finding::new(&rules::DMA_NO_BUS_MASTER, format!("{} tried to {verb} {len} bytes at {iova:#x} with bus mastering off", port.name))
+                    .on_device(&port.name),
+            );
+            return Err(DmaError::NoBusMaster);
+        }
+        match port.io_space().fault(iova, len, access) {
+            None => Ok(()),
+            Some(fault) => {
+                self.report_dma_fault(port, iova, len, verb, &fault);
+                Err(DmaError::Fault)
+            }
+        }
+    }
+
+    #[cold]
+    fn report_dma_fault(&mut self, port: &Port, iova: u64, len: u64, verb: &str, fault: &Fault) {
+        let tried = format!("{} tried to {verb} {len} bytes at {iova:#x}", port.name);
+        let finding = match fault {
+            Fault::Unmapped(nearest) => {
+                let finding = Finding::new(&rules::DMA_UNMAPPED, format!("{tried}, where nothing was ever mapped for it"));
+                match nearest {
+                    Some(m) => finding.at_place(m.place).note(format!("the nearest mapping is {m}")),
+                    None => finding.note("no memory is mapped for this device"),
+                }
+            }
+            Fault::AfterUnmap(m) => Finding::new(&rules::DMA_AFTER_UNMAP, format!("{tried}, which is no longer mapped"))
+                .at_place(m.place)
+                .note(format!("it belonged to {m}"))
+                .note(format!("unmapped {} ns before", self.now - m.unmapped_at.unwrap_or(self.now))),
+            Fault::Overrun(m) => {
+                let over = len - (m.len - (iova - m.iova));
+                Finding::new(&rules::DMA_OVERRUN, format!("{tried}, {over} bytes more than are mapped there"))
+                    .at_place(m.place)
+                    .note(format!("the mapping is {m}"))
+            }
+            Fault::Direction(m) => {
+                Finding::new(&rules::DMA_DIRECTION, format!("{tried}, against the direction {}", m.direction.word()))
+                    .at_place(m.place)
+                    .note(format!("the mapping is {m}"))
+            }
+        };
+        self.report(finding.on_device(&port.name));
+    }
+
+    pub(crate) fn dma_read(&mut self, port: &Port, iova: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        if into.is_empty() {
+            return Ok(());
+        }
+        let len = into.len() as u64;
+        self.operation(|| Event::DmaRead { device: port.id, iova, len });
+        self.admit_dma(port, iova, len, Permissions::Read)?;
+        let applied = self.meet(Verb::DmaRead, port, 0, iova, len);
+        match applied.map(|a| a.behaviour) {
+            Some(Behaviour::Drop) => return Ok(()),
+            Some(Behaviour::Error) => return Err(DmaError::Aborted),
+            Some(Behaviour::AllOnes) => {
+                into.fill(0xff);
+                return Ok(());
+            }
+            Some(Behaviour::Delay) => self.advance(applied.map_or(0, |a| a.delay)),
+            _ => {}
+        }
+        port.memory.read_slice(into, GuestAddress(iova)).map_err(|_| DmaError::Fault)?;
+        self.spoil(applied, into);
+        Ok(())
+    }
+
+    pub(crate) fn dma_write(&mut self, port: &Port, iova: u64, from: &[u8]) -> Result<(), DmaError> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        let len = from.len() as u64;
+        self.operation(|| Event::DmaWrite { device: port.id, iova, len });
+        self.admit_dma(port, iova, len, Permissions::Write)?;
+        let applied = self.meet(Verb::DmaWrite, port, 0, iova, len);
+        match applied.map(|a| a.behaviour) {
+            Some(Behaviour::Drop) => return Ok(()),
+            Some(Behaviour::Error) => return Err(DmaError::Aborted),
+            Some(Behaviour::Delay) => self.advance(applied.map_or(0, |a| a.delay)),
+            Some(Behaviour::Corrupt | Behaviour::Choose) => {
+                let mut spoilt = from.to_vec();
+                self.spoil(applied, &mut spoilt);
+                return port.memory.write_slice(&spoilt, GuestAddress(iova)).map_err(|_| DmaError::Fault);
+            }
+            _ => {}
+        }
+        port.memory.write_slice(from, GuestAddress(iova)).map_err(|_| DmaError::Fault)
+    }
+
+    fn spoil(&mut self, applied: Option<Applied>, data: &mut [u8]) {
+        match applied {
+            Some(Applied { behaviour: Behaviour::Corrupt, mask, .. }) => data.iter_mut().for_each(|byte| *byte ^= mask as u8),
+            Some(Applied { behaviour: Behaviour::Choose, .. }) => {
+                for byte in data {
+                    *byte = self.hostile(u64::from(*byte), 1) as u8;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn send_message(&mut self, port: &mut Port, vector: u16) {
+        if port.removed {
+            return;
+        }
+        let raised = match port.interrupt_mode() {
+            InterruptMode::Msix => port.msix.as_mut().map(|msix| msix.raise(&port.config, vector)),
+            InterruptMode::Msi => port.msi.as_mut().map(|msi| msi.raise(&mut port.config, vector)),
+            InterruptMode::Intx => None,
+        };
+        match raised {
+            Some(Raised::Send { address, data }) => self.emit(port, Message { device: port.id, vector, address, data }),
+            Some(Raised::Pended) => self.operation(|| Event::Pended { device: port.id, vector }),
+            Some(Raised::NoVector | Raised::Disabled) | None => {}
+        }
+    }
+
+    /// Sends what unmasking made deliverable.
+    pub(crate) fn send_pending(&mut self, port: &mut Port) {
+        loop {
+            let next = match port.interrupt_mode() {
+                InterruptMode::Msix => port.msix.as_mut().and_then(|msix| msix.take_deliverable(&port.config)),
+                InterruptMode::Msi => port.msi.as_mut().and_then(|msi| msi.take_deliverable(&mut port.config)),
+                InterruptMode::Intx => None,
+            };
+            match next {
+                Some((vector, Raised::Send { address, data })) => {
+                    self.emit(port, Message { device: port.id, vector, address, data });
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn emit(&mut self, port: &Port, message: Message) {
+        self.operation(|| Event::Message { device: port.id, vector: message.vector });
+        if !port.command(command::BUS_MASTER) {
+            let what = format!("{} raised MSI vector {} with bus mastering off; the message is lost", port.name, message.vector);
+            self.report(Finding::new(&rules::MSI_NO_BUS_MASTER, what).on_device(&port.name));
+            return;
+        }
+        match self.meet(Verb::Irq, port, 0, u64::from(message.vector), 1) {
+            Some(Applied { behaviour: Behaviour::Drop, .. }) => {}
+            Some(Applied { behaviour: Behaviour::Delay, delay, .. }) => {
+                self.delayed.set(self.now.saturating_add(delay), Delayed::Message(message));
+            }
+            Some(Applied { behaviour: Behaviour::Duplicate, .. }) => self.messages.extend([message, message]),
+            _ => self.messages.push_back(message),
+        }
+    }
+
+    pub(crate) fn set_intx(&mut self, port: &mut Port, asserted: bool) {
+        if port.removed || port.pin == asserted {
+            return;
+        }
+        self.operation(|| Event::Level { device: port.id, asserted });
+        if asserted {
+            match self.meet(Verb::Irq, port, 0, 0, 1) {
+                Some(Applied { behaviour: Behaviour::Drop, .. }) => return,
+                Some(Applied { behaviour: Behaviour::Delay, delay, .. }) => {
+                    self.delayed.set(self.now.saturating_add(delay), Delayed::Level(port.id));
+                    return;
+                }
+                _ => {}
+            }
+        }
+        port.pin = asserted;
+        port.config.set_interrupt_status(asserted);
+    }
+}

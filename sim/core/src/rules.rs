@@ -1,0 +1,66 @@
+//! The rules that the waist itself checks, wherever the driver runs.
+
+use crate::finding::{Rule, Severity};
+
+macro_rules! rules {
+    ($( $(#[$doc:meta])* $name:ident = $id:literal, $severity:ident, $title:literal, $reference:literal, $fix:literal; )*) => {
+        $(
+            $(#[$doc])*
+            pub static $name: Rule = Rule {
+                id: $id,
+                title: $title,
+                severity: Severity::$severity,
+                reference: $reference,
+                fix: $fix,
+                page: include_str!(concat!("../rules/", $id, ".md")),
+            };
+        )*
+        /// All of them.
+        pub static ALL: &[&Rule] = &[$(&$name),*];
+    };
+}
+
+rules! {
+    /// A device reached for memory that was never mapped for it.
+    DMA_UNMAPPED = "dma-unmapped", Error, "DMA to an address that was never mapped",
+        "Documentation/core-api/dma-api-howto.rst", "give the device only addresses that dma_address() returned, whole and under its mask";
+    /// A device reached for memory that is no longer mapped.
+    DMA_AFTER_UNMAP = "dma-after-unmap", Error, "DMA after the memory was unmapped",
+        "Documentation/core-api/dma-api-howto.rst", "stop the device, and wait until it has stopped, before its memory is freed";
+    /// A device ran over the end of a mapping.
+    DMA_OVERRUN = "dma-overrun", Error, "DMA over the end of a mapping",
+        "Documentation/core-api/dma-api.rst", "check the length against the size of the buffer before it goes to the device";
+    /// A device went against the direction of a mapping.
+    DMA_DIRECTION = "dma-direction", Error, "DMA against the direction of the mapping",
+        "Documentation/core-api/dma-api.rst", "map with the direction in which the device moves the data";
+    /// A device did DMA with bus mastering off.
+    DMA_NO_BUS_MASTER = "dma-no-bus-master", Error, "DMA with bus mastering off",
+        "PCIe 6.0 §7.5.1.1.3", "call set_master() in probe before the device is started";
+    /// A device sent MSI with bus mastering off.
+    MSI_NO_BUS_MASTER = "msi-no-bus-master", Error, "MSI with bus mastering off",
+        "PCIe 6.0 §7.5.1.1.3", "call set_master() in probe: a message is a memory write of the device";
+    /// An access beyond a BAR.
+    BAR_OUT_OF_RANGE = "bar-out-of-range", Error, "access outside the BAR",
+        "PCIe 6.0 §7.5.1.2.1", "check the offset against the size of the region; map no more than the BAR has";
+    /// An access that is not naturally aligned.
+    BAR_MISALIGNED = "bar-misaligned", Error, "misaligned BAR access",
+        "Documentation/driver-api/device-io.rst", "access registers at a multiple of the access's width";
+    /// A width that the register does not have.
+    BAR_WIDTH = "bar-width", Error, "access of a width the register does not have",
+        "the device's register map", "use the width that the device's documentation gives for this register";
+    /// An access where there is no register.
+    BAR_NO_REGISTER = "bar-no-register", Error, "access where the device has no register",
+        "the device's register map", "check the offset against the device's documentation";
+    /// A write to a read-only register.
+    BAR_READ_ONLY = "bar-read-only", Error, "write to a read-only register",
+        "the device's register map", "do not write this register; look for the one that takes the command";
+    /// A read of a write-only register.
+    BAR_WRITE_ONLY = "bar-write-only", Error, "read of a write-only register",
+        "the device's register map", "keep what was written in the driver instead of reading it back";
+    /// An access while decoding is off.
+    BAR_DISABLED = "bar-disabled", Error, "BAR access while decoding is off",
+        "PCIe 6.0 §7.5.1.1.3", "call enable_device_mem() in probe before the first access";
+    /// The device itself says that the driver broke its rules.
+    DEVICE_MISUSE = "device-misuse", Error, "use of the device against its documentation",
+        "the device's documentation", "follow the sequence that the device's documentation gives";
+}

@@ -1,0 +1,279 @@
+//! The trace: a typed log of what crossed the waist and what the machine did around it.
+
+use std::fmt;
+
+use crate::finding::{Moment, Place};
+use crate::time::Nanos;
+
+/// Names a device in one machine: its place in the order in which devices were plugged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceId(pub u16);
+
+/// One event.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are named after the parts of the line they print; each variant is documented")]
+pub enum Event {
+    /// The CPU read configuration space.
+    ConfigRead { device: DeviceId, offset: u16, width: u8, value: u32 },
+    /// The CPU wrote configuration space.
+    ConfigWrite { device: DeviceId, offset: u16, width: u8, value: u32 },
+    /// The CPU read from a BAR.
+    BarRead { device: DeviceId, bar: u8, offset: u64, width: u8, value: u64, place: Option<Place> },
+    /// The CPU wrote to a BAR.
+    BarWrite { device: DeviceId, bar: u8, offset: u64, width: u8, value: u64, place: Option<Place> },
+    /// The device read memory.
+    DmaRead { device: DeviceId, iova: u64, len: u64 },
+    /// The device wrote memory.
+    DmaWrite { device: DeviceId, iova: u64, len: u64 },
+    /// Memory became visible to the device.
+    Map { device: DeviceId, iova: u64, len: u64, direction: &'static str, kind: &'static str, place: Option<Place> },
+    /// Memory is no longer visible to the device.
+    Unmap { device: DeviceId, iova: u64, len: u64 },
+    /// The device sent a message-signalled interrupt.
+    Message { device: DeviceId, vector: u16 },
+    /// A message was kept back because its vector is masked.
+    Pended { device: DeviceId, vector: u16 },
+    /// The device changed the level of its interrupt pin.
+    Level { device: DeviceId, asserted: bool },
+    /// A device worked because a wake-up it asked for was due.
+    Work { device: DeviceId },
+    /// A device was reset.
+    Reset { device: DeviceId, kind: &'static str },
+    /// A device was pulled out.
+    Removed { device: DeviceId },
+    /// A fault of the plan was applied.
+    Fault { device: DeviceId, verb: &'static str, behaviour: &'static str },
+    /// An interrupt handler was entered.
+    IrqEnter { irq: u32, name: String },
+    /// An interrupt handler returned.
+    IrqExit { irq: u32, result: &'static str },
+    /// Another task runs.
+    Switch { task: String },
+    /// A task waits.
+    Block { on: &'static str },
+    /// A task was made runnable.
+    Wake { task: String },
+    /// A line of the kernel log.
+    Log { level: u8, text: String },
+    /// A module was loaded (`true`) or unloaded.
+    Module { name: String, loaded: bool },
+    /// A driver was asked to take a device; negative errno or 0.
+    Probe { driver: String, device: String, result: i32 },
+    /// A driver let go of a device.
+    Unbind { driver: String, device: String },
+    /// A system call of the bench's user side; `result` as the kernel returns it.
+    Call { what: &'static str, file: String, result: i64 },
+    /// An allocation was chosen to fail.
+    AllocationFailed { size: usize, place: Option<Place> },
+    /// A timer's callback ran.
+    Timer { name: &'static str },
+    /// A rule was violated.
+    Finding { rule: &'static str, what: String },
+}
+
+impl Event {
+    /// A short stable word for the kind of event, used by the JSON exporter.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ConfigRead { .. } => "config-read",
+            Self::ConfigWrite { .. } => "config-write",
+            Self::BarRead { .. } => "bar-read",
+            Self::BarWrite { .. } => "bar-write",
+            Self::DmaRead { .. } => "dma-read",
+            Self::DmaWrite { .. } => "dma-write",
+            Self::Map { .. } => "map",
+            Self::Unmap { .. } => "unmap",
+            Self::Message { .. } => "msi",
+            Self::Pended { .. } => "msi-pended",
+            Self::Level { .. } => "intx",
+            Self::Work { .. } => "device-work",
+            Self::Reset { .. } => "reset",
+            Self::Removed { .. } => "removed",
+            Self::Fault { .. } => "fault",
+            Self::IrqEnter { .. } => "irq-enter",
+            Self::IrqExit { .. } => "irq-exit",
+            Self::Switch { .. } => "switch",
+            Self::Block { .. } => "block",
+            Self::Wake { .. } => "wake",
+            Self::Log { .. } => "log",
+            Self::Module { .. } => "module",
+            Self::Probe { .. } => "probe",
+            Self::Unbind { .. } => "unbind",
+            Self::Call { .. } => "call",
+            Self::AllocationFailed { .. } => "alloc-failed",
+            Self::Timer { .. } => "timer",
+            Self::Finding { .. } => "finding",
+        }
+    }
+
+    /// The device the event belongs to, if it belongs to one.
+    #[must_use]
+    pub fn device(&self) -> Option<DeviceId> {
+        match self {
+            Self::ConfigRead { device, .. }
+            | Self::ConfigWrite { device, .. }
+            | Self::BarRead { device, .. }
+            | Self::BarWrite { device, .. }
+            | Self::DmaRead { device, .. }
+            | Self::DmaWrite { device, .. }
+            | Self::Map { device, .. }
+            | Self::Unmap { device, .. }
+            | Self::Message { device, .. }
+            | Self::Pended { device, .. }
+            | Self::Level { device, .. }
+            | Self::Work { device }
+            | Self::Reset { device, .. }
+            | Self::Removed { device }
+            | Self::Fault { device, .. } => Some(*device),
+            _ => None,
+        }
+    }
+}
+
+struct At(Option<Place>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(place) => write!(f, "  ({}:{})", place.file(), place.line()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConfigRead { offset, width, value, .. } => {
+                write!(f, "config read   {offset:#05x} -> {value:#0w$x}", w = hex_width(*width))
+            }
+            Self::ConfigWrite { offset, width, value, .. } => {
+                write!(f, "config write  {offset:#05x} <- {value:#0w$x}", w = hex_width(*width))
+            }
+            Self::BarRead { bar, offset, width, value, place, .. } => {
+                write!(f, "BAR{bar} read     {offset:#06x} -> {value:#0w$x}{}", At(*place), w = hex_width(*width))
+            }
+            Self::BarWrite { bar, offset, width, value, place, .. } => {
+                write!(f, "BAR{bar} write    {offset:#06x} <- {value:#0w$x}{}", At(*place), w = hex_width(*width))
+            }
+            Self::DmaRead { iova, len, .. } => write!(f, "DMA read      {iova:#x} +{len:#x}"),
+            Self::DmaWrite { iova, len, .. } => write!(f, "DMA write     {iova:#x} +{len:#x}"),
+            Self::Map { iova, len, direction, kind, place, .. } => {
+                write!(f, "map           {iova:#x} +{len:#x} {direction}, {kind}{}", At(*place))
+            }
+            Self::Unmap { iova, len, .. } => write!(f, "unmap         {iova:#x} +{len:#x}"),
+            Self::Message { vector, .. } => write!(f, "MSI           vector {vector}"),
+            Self::Pended { vector, .. } => write!(f, "MSI pended    vector {vector}"),
+            Self::Level { asserted, .. } => write!(f, "INTx          {}", if *asserted { "asserted" } else { "deasserted" }),
+            Self::Work { .. } => write!(f, "device works"),
+            Self::Reset { kind, .. } => write!(f, "reset         {kind}"),
+            Self::Removed { .. } => write!(f, "removed"),
+            Self::Fault { verb, behaviour, .. } => write!(f, "fault         {verb}: {behaviour}"),
+            Self::IrqEnter { irq, name } => write!(f, "irq {irq} enter   {name}"),
+            Self::IrqExit { irq, result } => write!(f, "irq {irq} exit    {result}"),
+            Self::Switch { task } => write!(f, "switch to     {task}"),
+            Self::Block { on } => write!(f, "waits         {on}"),
+            Self::Wake { task } => write!(f, "wakes         {task}"),
+            Self::Log { text, .. } => write!(f, "log           {text}"),
+            Self::Module { name, loaded } => write!(f, "{} {name}", if *loaded { "load         " } else { "unload       " }),
+            Self::Probe { driver, device, result } => write!(f, "probe         {driver} {device} -> {result}"),
+            Self::Unbind { driver, device } => write!(f, "unbind        {driver} {device}"),
+            Self::Call { what, file, result } => write!(f, "{what:<13} {file} -> {result}"),
+            Self::AllocationFailed { size, place } => write!(f, "no memory     for {size} bytes{}", At(*place)),
+            Self::Timer { name } => write!(f, "timer         {name}"),
+            Self::Finding { rule, what } => write!(f, "FINDING       {rule}: {what}"),
+        }
+    }
+}
+
+fn hex_width(bytes: u8) -> usize {
+    usize::from(bytes) * 2 + 2
+}
+
+/// An event with its circumstances.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The number of waist operations before it.
+    pub position: u64,
+    /// When.
+    pub at: Nanos,
+    /// The task that was running, by its number; 0 is the machine itself.
+    pub task: u16,
+    /// The event.
+    pub event: Event,
+}
+
+/// The event log. When it is off, nothing is built or stored.
+#[derive(Debug, Default)]
+pub struct Trace {
+    on: bool,
+    position: u64,
+    records: Vec<Record>,
+}
+
+impl Trace {
+    /// Turns recording on or off.
+    pub fn enable(&mut self, on: bool) {
+        self.on = on;
+    }
+
+    /// Whether events are recorded.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Counts one waist operation and records it if the trace is on.
+    #[inline]
+    pub fn operation(&mut self, at: Nanos, task: u16, event: impl FnOnce() -> Event) {
+        self.position += 1;
+        if self.on {
+            self.store(at, task, event());
+        }
+    }
+
+    /// Records an event that is no waist operation, if the trace is on.
+    #[inline]
+    pub fn event(&mut self, at: Nanos, task: u16, event: impl FnOnce() -> Event) {
+        if self.on {
+            self.store(at, task, event());
+        }
+    }
+
+    #[cold]
+    fn store(&mut self, at: Nanos, task: u16, event: Event) {
+        self.records.push(Record { position: self.position, at, task, event });
+    }
+
+    /// How many waist operations there were; counted whether or not the trace is on.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// What was recorded.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Takes what was recorded.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.records)
+    }
+}
+
+/// Writes records as text, one line an event, devices by name.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_text(out: &mut dyn std::io::Write, records: &[Record], names: &[String]) -> std::io::Result<()> {
+    for record in records {
+        let who = record.event.device().and_then(|id| names.get(usize::from(id.0))).map_or("", String::as_str);
+        writeln!(out, "[{:>12}] {:>6} t{:<2} {who:<8} {}", Moment(record.at), record.position, record.task, record.event)?;
+    }
+    Ok(())
+}
