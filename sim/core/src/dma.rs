@@ -332,6 +332,9 @@ impl Ram {
     /// When the host has no address space for it.
     pub fn new(size: u64) -> Result<Self, vm_memory::mmap::FromRangesError> {
         let size = size.next_multiple_of(PAGE_SIZE);
+        if size == 0 {
+            return Ok(Self { memory: GuestMemoryMmap::new(), size, fresh: 0, free: Vec::new() });
+        }
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM_BASE), size as usize)])?;
         Ok(Self { memory, size, fresh: 0, free: Vec::new() })
     }
@@ -367,6 +370,12 @@ impl Ram {
             // The range was taken from this memory: the write cannot fail.
             let _ = self.memory.write_slice(page, GuestAddress(at.0 + offset));
         }
+    }
+
+    /// How large it is, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// Makes all pages free again, for the next life on the same memory.

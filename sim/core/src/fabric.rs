@@ -108,6 +108,12 @@ impl Port {
         self.memory.iommu()
     }
 
+    /// Its configuration space, to look at; accesses that count as such go through the bus.
+    #[must_use]
+    pub fn config(&self) -> &ConfigSpace {
+        &self.config
+    }
+
     /// Its name in this machine.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -146,6 +152,10 @@ pub struct Fabric {
     pub(crate) faults: Faults,
     pub(crate) messages: VecDeque<Message>,
     pub(crate) delayed: Timers<Delayed>,
+    /// Devices that a fault of the plan met, bit by id.
+    faulted: u64,
+    /// Devices that were told, by a fault, something else than their driver said: what they do is not the driver's fault.
+    misled: u64,
 }
 
 impl Fabric {
@@ -161,7 +171,19 @@ impl Fabric {
             faults: Faults::new(plan),
             messages: VecDeque::new(),
             delayed: Timers::default(),
+            faulted: 0,
+            misled: 0,
         }
+    }
+
+    /// Whether a fault of the plan met the device: its answers may not be its own.
+    #[must_use]
+    pub fn is_faulted(&self, device: DeviceId) -> bool {
+        self.faulted >> device.0 & 1 != 0
+    }
+
+    pub(crate) fn is_misled(&self, device: DeviceId) -> bool {
+        self.misled >> device.0 & 1 != 0
     }
 
     /// Virtual time, in nanoseconds.
@@ -221,6 +243,10 @@ impl Fabric {
     #[cold]
     fn meet_slowly(&mut self, verb: Verb, port: &Port, bar: u8, address: u64, len: u64) -> Option<Applied> {
         let applied = self.faults.meet(verb, &port.name, bar, address, len)?;
+        self.faulted |= 1 << port.id.0;
+        if matches!(verb, Verb::BarWrite | Verb::ConfigWrite | Verb::DmaRead) {
+            self.misled |= 1 << port.id.0;
+        }
         self.event(|| Event::Fault { device: port.id, verb: verb.word(), behaviour: applied.behaviour.word() });
         Some(applied)
     }
@@ -244,10 +270,8 @@ impl Fabric {
         }
         let verb = if access == Permissions::Read { "read" } else { "write" };
         if !port.command(command::BUS_MASTER) {
-            self.report(
-                Finding::new(&rules::DMA_NO_BUS_MASTER, format!("{} tried to {verb} {len} bytes at {iova:#x} with bus mastering off", port.name))
-                    .on_device(&port.name),
-            );
+            let what = format!("{} tried to {verb} {len} bytes at {iova:#x} with bus mastering off", port.name);
+            self.blame(port, Finding::new(&rules::DMA_NO_BUS_MASTER, what));
             return Err(DmaError::NoBusMaster);
         }
         match port.io_space().fault(iova, len, access) {
@@ -286,7 +310,14 @@ impl Fabric {
                     .note(format!("the mapping is {m}"))
             }
         };
-        self.report(finding.on_device(&port.name));
+        self.blame(port, finding);
+    }
+
+    /// Files what a device did because of its driver; not when a fault of the plan misled the device.
+    fn blame(&mut self, port: &Port, finding: Finding) {
+        if !self.is_misled(port.id) {
+            self.report(finding.on_device(&port.name));
+        }
     }
 
     pub(crate) fn dma_read(&mut self, port: &Port, iova: u64, into: &mut [u8]) -> Result<(), DmaError> {
@@ -383,7 +414,7 @@ impl Fabric {
         self.operation(|| Event::Message { device: port.id, vector: message.vector });
         if !port.command(command::BUS_MASTER) {
             let what = format!("{} raised MSI vector {} with bus mastering off; the message is lost", port.name, message.vector);
-            self.report(Finding::new(&rules::MSI_NO_BUS_MASTER, what).on_device(&port.name));
+            self.blame(port, Finding::new(&rules::MSI_NO_BUS_MASTER, what));
             return;
         }
         match self.meet(Verb::Irq, port, 0, u64::from(message.vector), 1) {

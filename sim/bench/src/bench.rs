@@ -1,0 +1,839 @@
+//! The bench: builds a machine, loads drivers into it, uses them as user space would, and reports.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+
+use bringup_core::choice::{Chooser, Quiet};
+use bringup_core::trace::Event;
+use bringup_core::{Bus, BusConfig, Device, DeviceId, Finding, Nanos, Plan, PlugError, Ram, Stream};
+
+use crate::file::OpenFile;
+use crate::ledger::Ledger;
+use crate::machine::{self, DeviceState, Limits, Machine, Stats, try_with, with};
+use crate::module::Loadable;
+use crate::report::Report;
+use crate::rt::errno::{EBADF, EBUSY, EEXIST, ENODEV, ENOENT};
+use crate::rt::pci;
+use crate::task::{self, Outcome, TaskId};
+use crate::{irq, rt, rules};
+
+/// A negative error number, as the kernel returns it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Errno(pub i32);
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Errno({})", self.0)
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = std::io::Error::from_raw_os_error(-self.0).to_string();
+        match text.split_once(" (os error") {
+            Some((text, _)) => write!(f, "{text} (errno {})", -self.0),
+            None => write!(f, "errno {}", -self.0),
+        }
+    }
+}
+
+impl std::error::Error for Errno {}
+
+/// Why a bench was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A device was refused.
+    #[error(transparent)]
+    Plug(#[from] PlugError),
+    /// The host has no address space for the machine's memory.
+    #[error("no memory for the machine: {0}")]
+    Memory(String),
+    /// There is a bench on this thread already.
+    #[error("this thread has a bench already; finish it first, or use another thread")]
+    Busy,
+}
+
+/// Describes a bench; [`Bench::builder`] makes one.
+pub struct Builder {
+    devices: Vec<(String, Box<dyn Device>)>,
+    chooser: Box<dyn Chooser>,
+    plan: Plan,
+    trace: bool,
+    memory: u64,
+    limits: Limits,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("devices", &self.devices.iter().map(|(name, _)| name).collect::<Vec<_>>()).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Adds a device under a name.
+    #[must_use]
+    pub fn device(self, name: &str, device: impl Device + 'static) -> Self {
+        self.boxed_device(name, Box::new(device))
+    }
+
+    /// As [`device`](Self::device), for a device whose type is not known here.
+    #[must_use]
+    pub fn boxed_device(mut self, name: &str, device: Box<dyn Device>) -> Self {
+        self.devices.push((name.into(), device));
+        self
+    }
+
+    /// Where choices come from; [`Quiet`] if not said.
+    #[must_use]
+    pub fn chooser(mut self, chooser: impl Chooser + 'static) -> Self {
+        self.chooser = Box::new(chooser);
+        self
+    }
+
+    /// What goes wrong; nothing if not said.
+    #[must_use]
+    pub fn plan(mut self, plan: Plan) -> Self {
+        self.plan = plan;
+        self
+    }
+
+    /// Records the trace.
+    #[must_use]
+    pub fn trace(mut self, on: bool) -> Self {
+        self.trace = on;
+        self
+    }
+
+    /// The machine's memory in bytes; 64 MiB if not said. It is used for DMA.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// When the watchdog barks.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Builds the machine on this thread and turns it on.
+    ///
+    /// # Errors
+    /// When a device is refused, or the thread has a bench.
+    pub fn build(self) -> Result<Bench, BuildError> {
+        let ram = take_ram(self.memory)?;
+        let mut bus = Bus::new(BusConfig { chooser: self.chooser, plan: self.plan, ram });
+        bus.fabric.trace.enable(self.trace);
+        let mut devices = Vec::new();
+        for (name, device) in self.devices {
+            bus.plug(&name, device)?;
+            devices.push(DeviceState::default());
+        }
+        let life = LIVES.with(|lives| {
+            *lives.borrow_mut() += 1;
+            *lives.borrow()
+        });
+        let machine = Machine::new(bus, devices, self.limits, life);
+        machine::install(Box::new(machine)).map_err(|_| BuildError::Busy)?;
+        Ok(Bench { finished: false, _not_send: PhantomData })
+    }
+}
+
+thread_local! {
+    static LIVES: RefCell<u64> = const { RefCell::new(0) };
+    /// The memory of this thread's last life, to be used again: mapping it anew costs more than a short life.
+    static RAM: RefCell<Option<(u64, Ram)>> = const { RefCell::new(None) };
+}
+
+fn take_ram(bytes: u64) -> Result<Ram, BuildError> {
+    let kept = RAM.with(|kept| kept.borrow_mut().take());
+    match kept {
+        Some((size, mut ram)) if size == bytes => {
+            ram.recycle();
+            Ok(ram)
+        }
+        _ => Ram::new(bytes).map_err(|e| BuildError::Memory(e.to_string())),
+    }
+}
+
+/// A machine in this process. It belongs to the thread that built it; a thread has one at a time.
+///
+/// A life is: build, [`load`](Self::load), use, [`unload`](Self::unload), [`finish`](Self::finish). After a crash (a driver
+/// panicked or hangs) every call fails with `EIO`, and the report says why.
+#[derive(Debug)]
+pub struct Bench {
+    finished: bool,
+    _not_send: PhantomData<*const ()>,
+}
+
+/// What a crashed machine answers.
+const CRASHED: Errno = Errno(-5);
+
+impl Bench {
+    /// Begins the description of a bench.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            devices: Vec::new(),
+            chooser: Box::new(Quiet),
+            plan: Plan::new(Vec::new()),
+            trace: false,
+            memory: 64 << 20,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Runs `body` as a process called `name`, and with it whatever else happens in the machine meanwhile, until it ends.
+    ///
+    /// # Errors
+    /// `EIO` when the machine has crashed, or crashes before the process ends.
+    pub fn run<R>(&self, name: &str, body: impl FnOnce() -> R) -> Result<R, Errno> {
+        if with(|m| m.crashed) {
+            return Err(CRASHED);
+        }
+        let slot: Rc<RefCell<Option<R>>> = Rc::default();
+        let out = slot.clone();
+        let body: Box<dyn FnOnce() + '_> = Box::new(move || *out.borrow_mut() = Some(body()));
+        // SAFETY: only the lifetime changes. The task either ends inside `task::run` below, which drops the closure, or
+        // is never resumed again: `run` returns otherwise only after a crash, and `finish` resets its stack without
+        // touching what is on it.
+        let body: Box<dyn FnOnce() + 'static> = unsafe { std::mem::transmute(body) };
+        let id = task::spawn(name, false, body);
+        match task::run(Some(id), None) {
+            Outcome::Done => slot.borrow_mut().take().ok_or(CRASHED),
+            Outcome::Crashed | Outcome::Reached => Err(CRASHED),
+        }
+    }
+
+    /// Starts `body` as a process that runs beside others; [`join`](Self::join) waits for it.
+    pub fn spawn<R: 'static>(&self, name: &str, body: impl FnOnce() -> R + 'static) -> Job<R> {
+        let slot: Rc<RefCell<Option<R>>> = Rc::default();
+        let out = slot.clone();
+        let id = task::spawn(name, false, Box::new(move || *out.borrow_mut() = Some(body())));
+        Job { id, slot }
+    }
+
+    /// Runs the machine until the process has ended.
+    ///
+    /// # Errors
+    /// `EIO` when the machine crashes before that.
+    pub fn join<R>(&self, job: &Job<R>) -> Result<R, Errno> {
+        if with(|m| m.crashed) {
+            return Err(CRASHED);
+        }
+        match task::run(Some(job.id), None) {
+            Outcome::Done => job.slot.borrow_mut().take().ok_or(CRASHED),
+            Outcome::Crashed | Outcome::Reached => Err(CRASHED),
+        }
+    }
+
+    /// Sends a signal to a process: interruptible waits end.
+    pub fn signal<R>(&self, job: &Job<R>) {
+        with(|m| m.signal(job.id));
+    }
+
+    /// Lets `span` nanoseconds pass, and all that happens in them.
+    pub fn advance(&self, span: Nanos) {
+        let moment = with(|m| m.now().saturating_add(span));
+        task::run(None, Some(moment));
+    }
+
+    /// Runs until nothing is left to do.
+    pub fn settle(&self) {
+        task::run(None, None);
+    }
+
+    /// Virtual time, in nanoseconds since the machine was turned on.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        with(|m| m.now())
+    }
+
+    // --- Modules and binding -------------------------------------------------------------------------------------
+
+    /// Loads a module (`insmod`): its drivers bind to the devices they match.
+    ///
+    /// # Errors
+    /// The module's own error; `EEXIST` when it is loaded already.
+    pub fn load(&self, module: &'static Loadable) -> Result<(), Errno> {
+        self.load_with(module, &[])
+    }
+
+    /// As [`load`](Self::load), with module parameters.
+    ///
+    /// # Errors
+    /// Also `ENOENT` for a parameter that the module does not have, `EINVAL` and others for a value it does not take.
+    pub fn load_with(&self, module: &'static Loadable, params: &[(&str, &str)]) -> Result<(), Errno> {
+        if with(|m| m.modules.iter().any(|loaded| loaded.definition.name == module.name)) {
+            return Err(Errno(EEXIST));
+        }
+        for param in module.params {
+            param.target.reset();
+        }
+        for (name, value) in params {
+            let Some(param) = module.params.iter().find(|param| param.name == *name) else {
+                return Err(Errno(ENOENT));
+            };
+            param.target.set(value).map_err(Errno)?;
+        }
+        let id = with(|m| {
+            let id = m.id();
+            m.modules.push(machine::LoadedModule { id, definition: module, state: None });
+            m.module = id;
+            m.event(|| Event::Module { name: module.name.into(), loaded: true });
+            id
+        });
+        let result = self.run("insmod", || (module.init)());
+        with(|m| m.module = 0);
+        match result {
+            Ok(Ok(state)) => {
+                with(|m| {
+                    if let Some(loaded) = m.modules.iter_mut().find(|loaded| loaded.id == id) {
+                        loaded.state = Some(state.0);
+                    }
+                });
+                Ok(())
+            }
+            Ok(Err(code)) => {
+                with(|m| m.module_gone(id, "after its init failed"));
+                Err(Errno(code))
+            }
+            Err(crashed) => Err(crashed),
+        }
+    }
+
+    /// Unloads a module (`rmmod`).
+    ///
+    /// # Errors
+    /// `ENOENT` when it is not loaded, `EBUSY` while a file of it is open.
+    pub fn unload(&self, name: &str) -> Result<(), Errno> {
+        let found = with(|m| {
+            let index = m.modules.iter().position(|loaded| loaded.definition.name == name)?;
+            Some((m.modules[index].id, m.open_files))
+        });
+        let Some((id, open_files)) = found else { return Err(Errno(ENOENT)) };
+        if open_files > 0 {
+            return Err(Errno(EBUSY));
+        }
+        let state = with(|m| {
+            m.module = id;
+            m.modules.iter_mut().find(|loaded| loaded.id == id).and_then(|loaded| loaded.state.take())
+        });
+        let result = match state {
+            Some(state) => self.run("rmmod", move || drop(state)),
+            None => Ok(()),
+        };
+        with(|m| {
+            m.module = 0;
+            if result.is_ok() {
+                m.event(|| Event::Module { name: name.into(), loaded: false });
+                m.module_gone(id, "after unload");
+            }
+        });
+        result
+    }
+
+    /// Takes a device away from its driver (`echo ADDRESS > unbind`).
+    ///
+    /// # Errors
+    /// `ENODEV` when there is no such device or it has no driver.
+    pub fn unbind(&self, device: &str) -> Result<(), Errno> {
+        let id = self.find(device)?;
+        if self.run("unbind", || pci::unbind(id))? { Ok(()) } else { Err(Errno(ENODEV)) }
+    }
+
+    /// Offers a device to the registered drivers (`echo ADDRESS > drivers_probe`).
+    ///
+    /// # Errors
+    /// `ENODEV` when no driver matches, and what the driver's probe answers.
+    pub fn bind(&self, device: &str) -> Result<(), Errno> {
+        let id = self.find(device)?;
+        let drivers: Vec<u32> = with(|m| m.drivers.keys().copied().collect());
+        let outcome = self.run("bind", || drivers.into_iter().find_map(|driver| pci::bind(driver, id)))?;
+        outcome.unwrap_or(Err(ENODEV)).map_err(Errno)
+    }
+
+    /// Pulls a device out of the running machine, then tells its driver: as after a surprise removal.
+    ///
+    /// # Errors
+    /// `ENODEV` when there is no such device.
+    pub fn surprise_remove(&self, device: &str) -> Result<(), Errno> {
+        let id = self.find(device)?;
+        with(|m| m.bus.remove(id));
+        self.run("pciehp", || pci::unbind(id)).map(|_| ())
+    }
+
+    /// The driver that a device is bound to.
+    #[must_use]
+    pub fn driver_of(&self, device: &str) -> Option<&'static str> {
+        let id = self.find(device).ok()?;
+        pci::driver_name(id)
+    }
+
+    fn find(&self, device: &str) -> Result<DeviceId, Errno> {
+        with(|m| m.bus.find(device)).ok_or(Errno(ENODEV))
+    }
+
+    // --- User space ----------------------------------------------------------------------------------------------
+
+    /// Opens `/dev/NAME`.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is no such device, and the driver's own.
+    pub fn open(&self, name: &str) -> Result<BenchFile<'_>, Errno> {
+        let file = self.run("open", || open(name))??;
+        Ok(BenchFile { bench: self, file: Some(file) })
+    }
+
+    /// The names below `/dev`, in the order in which they were registered.
+    #[must_use]
+    pub fn dev_names(&self) -> Vec<String> {
+        with(|m| m.chardevs.iter().map(|chardev| chardev.name.clone()).collect())
+    }
+
+    /// The paths of all debugfs entries, in the order in which they were made; directories end in a slash.
+    #[must_use]
+    pub fn debugfs_paths(&self) -> Vec<String> {
+        with(|m| m.debugfs.iter().map(|node| m.debugfs_path(node)).collect())
+    }
+
+    /// Reads a debugfs file whole.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is no such file, and the driver's own.
+    pub fn debugfs_read(&self, path: &str) -> Result<Vec<u8>, Errno> {
+        self.run("cat", || {
+            let file = open_debugfs(path)?;
+            let mut all = Vec::new();
+            let mut chunk = [0; 4096];
+            loop {
+                let count = file.read(&mut chunk)?;
+                if count == 0 {
+                    return Ok(all);
+                }
+                all.extend_from_slice(&chunk[..count]);
+            }
+        })?
+    }
+
+    /// Writes a debugfs file.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is no such file, and the driver's own.
+    pub fn debugfs_write(&self, path: &str, bytes: &[u8]) -> Result<usize, Errno> {
+        self.run("tee", || open_debugfs(path)?.write(bytes))?
+    }
+
+    // --- Looking in ----------------------------------------------------------------------------------------------
+
+    /// The kernel log so far, as text without times.
+    #[must_use]
+    pub fn log(&self) -> String {
+        with(|m| m.log.iter().map(|line| format!("{}\n", line.text)).collect())
+    }
+
+    /// The lines of the kernel log from number `from` on.
+    #[must_use]
+    pub fn log_lines(&self, from: usize) -> Vec<crate::report::LogLine> {
+        with(|m| m.log.get(from..).unwrap_or_default().to_vec())
+    }
+
+    /// The ids of the rules violated so far.
+    #[must_use]
+    pub fn findings(&self) -> Vec<&'static str> {
+        with(|m| m.bus.fabric.findings.iter().map(|finding| finding.rule.id).collect())
+    }
+
+    /// Whether the machine has crashed.
+    #[must_use]
+    pub fn is_crashed(&self) -> bool {
+        with(|m| m.crashed)
+    }
+
+    /// Numbers so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        with(|m| m.stats)
+    }
+
+    /// The bus, to do to it what no driver does.
+    pub fn with_bus<R>(&self, f: impl FnOnce(&mut Bus) -> R) -> R {
+        with(|m| f(&mut m.bus))
+    }
+
+    /// Unloads what is loaded, checks what is left, and reports.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        self.finished = true;
+        let names: Vec<&'static str> = with(|m| m.modules.iter().rev().map(|loaded| loaded.definition.name).collect());
+        for name in names {
+            // A module that cannot be unloaded has said why, in a finding or by a file that is open.
+            if let Err(Errno(EBUSY)) = self.unload(name) {
+                with(|m| {
+                    let what = format!("module {name} cannot be unloaded: a file of it is still open");
+                    m.report(Finding::new(&rules::LEAK_REGISTRATION, what));
+                });
+            }
+        }
+        if !self.is_crashed() {
+            task::run(None, Some(with(|m| m.now())));
+        }
+        let mut machine = close().unwrap_or_else(|| unreachable!("a bench has a machine until it is finished"));
+        let fabric = &mut machine.bus.fabric;
+        let report = Report {
+            log: std::mem::take(&mut machine.log),
+            stream: Stream { fields: Vec::new(), choices: fabric.choices.taken().to_vec() },
+            trace: fabric.trace.take(),
+            stats: machine.stats,
+            operations: fabric.trace.position(),
+            choices: fabric.choices.made(),
+            duration: fabric.now(),
+            crashed: machine.crashed,
+            findings: std::mem::take(&mut fabric.findings),
+            devices: machine.bus.devices().map(|id| machine.bus.port(id).name().to_owned()).collect(),
+            probe_errors: std::mem::take(&mut machine.probe_errors)
+                .into_iter()
+                .map(|(driver, device, code)| (driver, machine.device_name(device), code))
+                .collect(),
+        };
+        machine.retire();
+        report
+    }
+}
+
+/// Ends the tasks of this thread's machine and takes it away.
+fn close() -> Option<Box<Machine>> {
+    // Driver objects that the machine holds go while it is still there: their destructors call it.
+    let objects = try_with(|m| {
+        m.flush_log();
+        if m.crashed { Vec::new() } else { m.devices.iter_mut().filter_map(|device| device.object.take()).collect() }
+    });
+    drop(objects);
+    task::abandon_all();
+    machine::uninstall()
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if !self.finished
+            && let Some(mut machine) = close()
+        {
+            // The life was broken off: what is loaded is in no state to be unloaded.
+            machine.crashed = true;
+            machine.retire();
+        }
+    }
+}
+
+impl Machine {
+    fn new(bus: Bus, devices: Vec<DeviceState>, limits: Limits, life: u64) -> Self {
+        Self {
+            bus,
+            devices,
+            limits,
+            life,
+            tasks: task::Tasks::default(),
+            irqs: irq::Interrupts::default(),
+            timers: bringup_core::time::Timers::default(),
+            hrtimers: Vec::new(),
+            ledger: Ledger::default(),
+            drivers: std::collections::BTreeMap::new(),
+            driver_ledger: Vec::new(),
+            bindings: 0,
+            probe_errors: Vec::new(),
+            modules: Vec::new(),
+            module: 0,
+            chardevs: Vec::new(),
+            debugfs: Vec::new(),
+            iomaps: Vec::new(),
+            work: rt::work::WorkState::default(),
+            user: crate::file::UserMemory::default(),
+            allocations: std::collections::BTreeMap::new(),
+            log: Vec::new(),
+            partial: None,
+            stats: Stats::default(),
+            next_id: 0,
+            crashed: false,
+            open_files: 0,
+            device_deferrals: 0,
+            irq_deferrals: 0,
+            last_place: None,
+        }
+    }
+
+    /// Checks that nothing of a module is left, and forgets it.
+    fn module_gone(&mut self, id: u32, when: &str) {
+        let name = self.module_name(id);
+        for entry in self.ledger.left(|entry| entry.module == id) {
+            let what = format!("{} of module {name} is left {when}", entry.describe());
+            self.report(Finding::new(entry.kind.rule(), what).at_place(entry.place));
+        }
+        // In the order of the places, not of the addresses.
+        let mut left: Vec<(bringup_core::Place, usize, usize)> = Vec::new();
+        for allocation in self.allocations.values_mut().filter(|allocation| allocation.module == id) {
+            match left.iter_mut().find(|(place, ..)| *place == allocation.place) {
+                Some((_, count, bytes)) => {
+                    *count += 1;
+                    *bytes += allocation.layout.size();
+                }
+                None => left.push((allocation.place, 1, allocation.layout.size())),
+            }
+            allocation.module = 0;
+        }
+        left.sort_by_key(|(place, ..)| (place.file(), place.line(), place.column()));
+        for (place, count, bytes) in left {
+            let what = format!("{bytes} bytes in {count} allocations of module {name} are left {when}");
+            self.report(Finding::new(&rules::LEAK_MEMORY, what).at_place(Some(place)));
+        }
+        self.modules.retain(|loaded| loaded.id != id);
+    }
+
+    fn debugfs_path(&self, node: &machine::DebugNode) -> String {
+        let mut path = node.name.clone();
+        if node.ops.is_none() {
+            path.push('/');
+        }
+        let mut parent = node.parent;
+        while let Some(up) = parent.and_then(|id| self.debugfs.iter().find(|node| node.id == id)) {
+            path = format!("{}/{path}", up.name);
+            parent = up.parent;
+        }
+        path
+    }
+
+    /// Keeps the memory for this thread's next life.
+    fn retire(self: Box<Self>) {
+        let mut machine = self;
+        let spare = Ram::new(0);
+        if let Ok(spare) = spare {
+            let ram = std::mem::replace(&mut machine.bus.fabric.ram, spare);
+            let size = ram.size();
+            drop(machine);
+            RAM.with(|kept| *kept.borrow_mut() = Some((size, ram)));
+        }
+    }
+}
+
+/// A process that runs beside others.
+#[derive(Debug)]
+pub struct Job<R> {
+    id: TaskId,
+    slot: Rc<RefCell<Option<R>>>,
+}
+
+impl<R> Job<R> {
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.slot.borrow().is_some()
+    }
+}
+
+// --- System calls, for processes -----------------------------------------------------------------------------------
+
+/// An open file of a process. These are the system calls; they run in the task that makes them. For use inside
+/// [`Bench::run`] and [`Bench::spawn`].
+pub struct File {
+    name: Rc<str>,
+    inner: RefCell<Option<Box<dyn OpenFile>>>,
+    pos: RefCell<i64>,
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "File({})", self.name)
+    }
+}
+
+/// Opens `/dev/NAME` in the running task.
+///
+/// # Errors
+/// `ENOENT` when there is no such device, and the driver's own.
+pub fn open(name: &str) -> Result<File, Errno> {
+    let ops = with(|m| m.chardevs.iter().find(|chardev| chardev.name == name).map(|chardev| chardev.ops.clone()));
+    open_ops(name, ops)
+}
+
+/// Opens a debugfs file by its path below the root of debugfs.
+///
+/// # Errors
+/// `ENOENT` when there is no such file, and the driver's own.
+pub fn open_debugfs(path: &str) -> Result<File, Errno> {
+    let ops = with(|m| m.debugfs.iter().find(|node| m.debugfs_path(node) == path).and_then(|node| node.ops.clone()));
+    open_ops(path, ops)
+}
+
+fn open_ops(name: &str, ops: Option<Rc<dyn crate::file::CharDevice>>) -> Result<File, Errno> {
+    let result = match ops {
+        Some(ops) => ops.open(),
+        None => Err(ENOENT),
+    };
+    with(|m| {
+        let code = result.as_ref().err().copied().unwrap_or(0);
+        m.event(|| Event::Call { what: "open", file: name.into(), result: i64::from(code) });
+        if code == 0 {
+            m.open_files += 1;
+        }
+    });
+    let inner = result.map_err(Errno)?;
+    Ok(File { name: name.into(), inner: RefCell::new(Some(inner)), pos: RefCell::new(0) })
+}
+
+impl File {
+    fn call(&self, what: &'static str, f: impl FnOnce(&mut dyn OpenFile, &mut i64) -> isize) -> Result<usize, Errno> {
+        let Ok(mut inner) = self.inner.try_borrow_mut() else { return Err(Errno(EBUSY)) };
+        let Some(open) = inner.as_deref_mut() else { return Err(Errno(EBADF)) };
+        let result = f(open, &mut self.pos.borrow_mut());
+        with(|m| m.event(|| Event::Call { what, file: self.name.to_string(), result: result as i64 }));
+        usize::try_from(result).map_err(|_| Errno(result as i32))
+    }
+
+    /// Reads into `into`, at the file's position.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
+        let buffer = with(|m| m.user.map(vec![0; into.len()]));
+        let result = self.call("read", |open, pos| open.read(buffer, into.len(), pos));
+        let bytes = with(|m| m.user.unmap(buffer));
+        // What the driver wrote is the user's, whatever it returned.
+        into.copy_from_slice(&bytes);
+        result
+    }
+
+    /// Writes `from`, at the file's position.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn write(&self, from: &[u8]) -> Result<usize, Errno> {
+        let buffer = with(|m| m.user.map(from.to_vec()));
+        let result = self.call("write", |open, pos| open.write(buffer, from.len(), pos));
+        with(|m| m.user.unmap(buffer));
+        result
+    }
+
+    /// A control operation whose argument is a number.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn ioctl(&self, command: u32, argument: usize) -> Result<usize, Errno> {
+        self.call("ioctl", |open, _| open.ioctl(command, argument))
+    }
+
+    /// A control operation whose argument points to `data`, which the driver may read and write.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn ioctl_with(&self, command: u32, data: &mut [u8]) -> Result<usize, Errno> {
+        let buffer = with(|m| m.user.map(data.to_vec()));
+        let result = self.call("ioctl", |open, _| open.ioctl(command, buffer));
+        let bytes = with(|m| m.user.unmap(buffer));
+        data.copy_from_slice(&bytes);
+        result
+    }
+
+    /// Goes to a position.
+    pub fn seek(&self, pos: i64) {
+        *self.pos.borrow_mut() = pos;
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.get_mut().take() else { return };
+        if rt::is_crashed() || rt::current_task().is_none() {
+            // Nobody can run the driver's release any more.
+            std::mem::forget(inner);
+            return;
+        }
+        inner.release();
+        try_with(|m| {
+            m.open_files = m.open_files.saturating_sub(1);
+            m.event(|| Event::Call { what: "close", file: self.name.to_string(), result: 0 });
+        });
+    }
+}
+
+/// An open file of the bench itself: every call runs as a process of its own, to its end.
+#[derive(Debug)]
+pub struct BenchFile<'a> {
+    bench: &'a Bench,
+    file: Option<File>,
+}
+
+impl BenchFile<'_> {
+    fn with<R>(&self, name: &str, f: impl FnOnce(&File) -> Result<R, Errno>) -> Result<R, Errno> {
+        let file = self.file.as_ref().ok_or(Errno(EBADF))?;
+        self.bench.run(name, || f(file))?
+    }
+
+    /// Reads into `into`, at the file's position.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
+        self.with("read", |file| file.read(into))
+    }
+
+    /// Writes `from`, at the file's position.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn write(&self, from: &[u8]) -> Result<usize, Errno> {
+        self.with("write", |file| file.write(from))
+    }
+
+    /// A control operation whose argument is a number.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn ioctl(&self, command: u32, argument: usize) -> Result<usize, Errno> {
+        self.with("ioctl", |file| file.ioctl(command, argument))
+    }
+
+    /// A control operation whose argument points to `data`, which the driver may read and write.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn ioctl_with(&self, command: u32, data: &mut [u8]) -> Result<usize, Errno> {
+        self.with("ioctl", |file| file.ioctl_with(command, data))
+    }
+
+    /// Goes to a position.
+    pub fn seek(&self, pos: i64) {
+        if let Some(file) = &self.file {
+            file.seek(pos);
+        }
+    }
+}
+
+impl Drop for BenchFile<'_> {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        if self.bench.is_crashed() {
+            drop(file);
+            return;
+        }
+        // A driver that fails here has filed its finding.
+        let _ = self.bench.run("close", move || drop(file));
+    }
+}
+
+/// Runs a whole life: builds the bench, hands it to `life`, and reports, also when `life` panics (then the panic goes on after
+/// the machine is gone).
+///
+/// # Errors
+/// When the bench cannot be built.
+pub fn life(builder: Builder, life: impl FnOnce(&Bench)) -> Result<Report, BuildError> {
+    let bench = builder.build()?;
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| life(&bench))) {
+        drop(bench);
+        resume_unwind(panic);
+    }
+    Ok(bench.finish())
+}

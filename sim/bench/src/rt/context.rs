@@ -1,0 +1,91 @@
+//! Contexts: pre-emption, interrupts on and off, and what kind of context the caller is in.
+
+use crate::machine::try_with;
+
+/// What kind of context the caller runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// No task of a bench runs: the test itself.
+    Outside,
+    /// A process, work item or threaded handler that may sleep.
+    Process,
+    /// A task that may not sleep: a spinlock is held, or pre-emption or interrupts are off.
+    Atomic,
+    /// A hard interrupt handler or a timer's callback.
+    HardIrq,
+}
+
+/// The caller's context.
+#[must_use]
+pub fn context() -> Context {
+    try_with(|m| {
+        if m.irqs.depth() > 0 {
+            return Context::HardIrq;
+        }
+        match m.tasks.running() {
+            None => Context::Outside,
+            Some(task) if task.preempt > 0 || task.irqs_off > 0 => Context::Atomic,
+            Some(_) => Context::Process,
+        }
+    })
+    .unwrap_or(Context::Outside)
+}
+
+/// Forbids other tasks to run until [`preempt_enable`]; nests.
+pub fn preempt_disable() {
+    try_with(|m| {
+        if let Some(task) = m.tasks.running() {
+            task.preempt += 1;
+        }
+    });
+}
+
+/// Takes back one [`preempt_disable`]. A point.
+pub fn preempt_enable() {
+    try_with(|m| {
+        if let Some(task) = m.tasks.running() {
+            task.preempt = task.preempt.saturating_sub(1);
+        }
+    });
+    super::point();
+}
+
+/// Turns interrupts off on the (only) processor; nests.
+pub fn local_irq_disable() {
+    try_with(|m| {
+        if let Some(task) = m.tasks.running() {
+            task.irqs_off += 1;
+        }
+    });
+}
+
+/// Takes back one [`local_irq_disable`]. A point.
+pub fn local_irq_enable() {
+    try_with(|m| {
+        if let Some(task) = m.tasks.running() {
+            task.irqs_off = task.irqs_off.saturating_sub(1);
+        }
+    });
+    super::point();
+}
+
+/// Counts the lives of this thread, from 1; 0 outside. What happens "once" in Linux happens once a life.
+#[must_use]
+pub fn life_number() -> u64 {
+    try_with(|m| m.life).unwrap_or(0)
+}
+
+/// Whether the life has crashed: a driver's destructors run, but nothing they do counts any more.
+#[must_use]
+pub fn is_crashed() -> bool {
+    try_with(|m| m.crashed).unwrap_or(false)
+}
+
+/// A memory barrier of any strength. A point.
+pub fn barrier() {
+    try_with(|m| m.bus.fabric.advance(5));
+    super::point();
+}
+
+/// Forgets what is known of the lock class at `address`, which is about to be freed. Lock classes are not followed yet.
+pub fn forget_lock_class(_address: usize) {}

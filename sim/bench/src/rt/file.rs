@@ -1,0 +1,100 @@
+//! What a driver offers to user space: misc devices and debugfs entries; and user memory.
+
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::errno::{EEXIST, EFAULT, ENOENT};
+use super::sched;
+pub use crate::file::{CharDevice, OpenFile};
+use crate::ledger::Kind;
+use crate::machine::{Chardev, DebugNode, with};
+
+/// Registers a misc device under `/dev/NAME` (`misc_register`).
+///
+/// # Errors
+/// `EEXIST` when the name is taken.
+#[track_caller]
+pub fn misc_register(name: &'static str, ops: Rc<dyn CharDevice>) -> Result<u32, i32> {
+    let place = Location::caller();
+    with(|m| {
+        if m.chardevs.iter().any(|chardev| chardev.name == name) {
+            return Err(EEXIST);
+        }
+        let id = m.id();
+        let ledger = m.take(Kind::Chardev, None, Some(place), (0, 0), name);
+        m.chardevs.push(Chardev { id, name: name.into(), ops, ledger });
+        Ok(id)
+    })
+}
+
+/// Takes a misc device back (`misc_deregister`). Files that are open stay open.
+pub fn misc_deregister(id: u32) {
+    let gone = with(|m| {
+        let index = m.chardevs.iter().position(|chardev| chardev.id == id)?;
+        let chardev = m.chardevs.remove(index);
+        m.ledger.give_back(chardev.ledger);
+        Some(chardev)
+    });
+    drop(gone);
+}
+
+/// Makes a debugfs directory (`ops` is `None`) or file below `parent` (the root if `None`).
+///
+/// # Errors
+/// `EEXIST` when the name is taken, `ENOENT` when the parent is gone.
+#[track_caller]
+pub fn debugfs_create(parent: Option<u32>, name: &str, ops: Option<Rc<dyn CharDevice>>) -> Result<u32, i32> {
+    let place = Location::caller();
+    with(|m| {
+        if parent.is_some_and(|parent| !m.debugfs.iter().any(|node| node.id == parent)) {
+            return Err(ENOENT);
+        }
+        if m.debugfs.iter().any(|node| node.parent == parent && node.name == name) {
+            return Err(EEXIST);
+        }
+        let id = m.id();
+        let ledger = m.take(Kind::Debugfs, None, Some(place), (0, 0), "");
+        m.debugfs.push(DebugNode { id, parent, name: name.into(), ops, ledger });
+        Ok(id)
+    })
+}
+
+/// Removes a debugfs entry and all below it (`debugfs_remove`). Nothing of it runs afterwards.
+pub fn debugfs_remove(id: u32) {
+    let mut doomed = vec![id];
+    while let Some(id) = doomed.pop() {
+        let gone = with(|m| {
+            doomed.extend(m.debugfs.iter().filter(|node| node.parent == Some(id)).map(|node| node.id));
+            let index = m.debugfs.iter().position(|node| node.id == id)?;
+            let node = m.debugfs.remove(index);
+            m.ledger.give_back(node.ledger);
+            Some(node)
+        });
+        drop(gone);
+    }
+}
+
+/// Copies from user memory.
+///
+/// # Errors
+/// `EFAULT` when any byte of the range is not the caller's; nothing is copied then.
+#[track_caller]
+pub fn copy_from_user(address: usize, into: &mut [u8]) -> Result<(), i32> {
+    sched::might_sleep_at("a copy from user memory", Location::caller());
+    with(|m| m.user.read(address, into)).ok_or(EFAULT)?;
+    super::point();
+    Ok(())
+}
+
+/// Copies to user memory.
+///
+/// # Errors
+/// `EFAULT` when any byte of the range is not the caller's; nothing is copied then.
+#[track_caller]
+pub fn copy_to_user(address: usize, from: &[u8]) -> Result<(), i32> {
+    sched::might_sleep_at("a copy to user memory", Location::caller());
+    with(|m| m.user.write(address, from)).ok_or(EFAULT)?;
+    super::point();
+    Ok(())
+}
+

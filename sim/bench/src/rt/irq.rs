@@ -1,0 +1,439 @@
+//! Interrupts: vectors, handlers, delivery.
+
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+
+use bringup_core::pci::{capability, offset};
+use bringup_core::trace::Event;
+use bringup_core::{DeviceId, Finding};
+
+use super::errno::{EBUSY, EINVAL, ENOSPC};
+use crate::irq::{Handler, Interrupts, Source, VectorsId};
+use crate::ledger::Kind;
+use crate::machine::{Callback, with};
+use crate::rules;
+use crate::task;
+
+/// What a primary handler returns (include/linux/irqreturn.h).
+pub mod irqreturn {
+    /// Not from this device.
+    pub const NONE: u32 = 0;
+    /// Handled.
+    pub const HANDLED: u32 = 1;
+    /// The threaded handler is to run.
+    pub const WAKE_THREAD: u32 = 2;
+}
+
+/// Flags of `request_irq` that the machine looks at (include/linux/interrupt.h).
+pub mod irqflags {
+    /// The line may be shared.
+    pub const SHARED: u32 = 0x80;
+    /// The irq stays off until the threaded handler ended.
+    pub const ONESHOT: u32 = 0x2000;
+}
+
+/// How a device's interrupts travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IrqKind {
+    /// The pin.
+    Intx,
+    /// MSI.
+    Msi,
+    /// MSI-X.
+    Msix,
+}
+
+/// Which kinds a driver accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IrqKinds {
+    /// The pin.
+    pub intx: bool,
+    /// MSI.
+    pub msi: bool,
+    /// MSI-X.
+    pub msix: bool,
+}
+
+/// The vectors a device was given: irq numbers `first` to `first + count - 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vectors {
+    /// The first irq number.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+    /// How they travel.
+    pub kind: IrqKind,
+}
+
+/// Gives a device between `min` and `max` vectors, trying MSI-X, MSI and the pin in this order (`pci_alloc_irq_vectors`).
+///
+/// # Errors
+/// `EINVAL` for an empty range or when the device has vectors already, `ENOSPC` when no accepted kind has enough.
+#[track_caller]
+pub fn alloc_vectors(device: DeviceId, min: u32, max: u32, kinds: IrqKinds) -> Result<Vectors, i32> {
+    let place = Location::caller();
+    if min == 0 || max < min {
+        return Err(EINVAL);
+    }
+    if with(|m| m.device(device).vectors.is_some()) {
+        return Err(EBUSY);
+    }
+    let (msi, msix) = with(|m| {
+        let port = m.bus.port(device);
+        (capability_at(port.config(), capability::MSI), capability_at(port.config(), capability::MSIX))
+    });
+    if let Some(at) = msix.filter(|_| kinds.msix) {
+        let control = with(|m| m.bus.config_read(device, at + 2, 2));
+        let count = ((control & 0x7ff) + 1).min(max);
+        if count >= min {
+            return Ok(with(|m| {
+                let first = m.irqs.take_messages(device, count, true);
+                // Enable with everything masked, program the table, then unmask the function: as Linux does.
+                m.bus.config_write(device, at + 2, 2, control | 0xc000);
+                let table = m.bus.config_read(device, at + 4, 4);
+                for vector in 0..count {
+                    let entry = u64::from(table & !7) + u64::from(vector) * 16;
+                    let bar = (table & 7) as u8;
+                    for (index, value) in [MESSAGE_ADDRESS, 0, first + vector, 1].into_iter().enumerate() {
+                        m.bus.bar_write(device, bar, entry + 4 * index as u64, 4, u64::from(value), None);
+                    }
+                }
+                m.bus.config_write(device, at + 2, 2, control & !0x4000 | 0x8000);
+                m.set_intx_disable(device, true);
+                m.book_vectors(device, Vectors { first, count, kind: IrqKind::Msix }, place)
+            }));
+        }
+    }
+    if let Some(at) = msi.filter(|_| kinds.msi) {
+        let control = with(|m| m.bus.config_read(device, at + 2, 2));
+        let supported = 1 << (control >> 1 & 7);
+        let count = max.min(supported).next_power_of_two();
+        let count = if count > max { count / 2 } else { count };
+        if count >= min && count > 0 {
+            return Ok(with(|m| {
+                let maskable = control & 0x100 != 0;
+                let wide = control & 0x80 != 0;
+                let first = m.irqs.take_messages_aligned(device, count, maskable);
+                m.bus.config_write(device, at + 4, 4, MESSAGE_ADDRESS);
+                if wide {
+                    m.bus.config_write(device, at + 8, 4, 0);
+                }
+                m.bus.config_write(device, at + if wide { 12 } else { 8 }, 2, first);
+                if maskable {
+                    m.bus.config_write(device, at + if wide { 16 } else { 12 }, 4, u32::MAX);
+                }
+                let granted = control & !0x70 | count.trailing_zeros() << 4;
+                m.bus.config_write(device, at + 2, 2, granted | 1);
+                m.set_intx_disable(device, true);
+                m.book_vectors(device, Vectors { first, count, kind: IrqKind::Msi }, place)
+            }));
+        }
+    }
+    if kinds.intx && min == 1 {
+        let pin = with(|m| m.bus.config_read(device, offset::INTERRUPT_PIN, 1));
+        if pin != 0 {
+            return Ok(with(|m| {
+                let line = m.bus.config_read(device, offset::INTERRUPT_LINE, 1) as u8;
+                let irq = Interrupts::line_of(line);
+                m.irqs.ensure_line(irq);
+                m.device(device).line = Some(irq);
+                m.set_intx_disable(device, false);
+                m.book_vectors(device, Vectors { first: irq, count: 1, kind: IrqKind::Intx }, place)
+            }));
+        }
+    }
+    Err(ENOSPC)
+}
+
+/// Where messages are written to: the local APIC of the first processor.
+const MESSAGE_ADDRESS: u32 = 0xfee0_0000;
+
+fn capability_at(config: &bringup_core::pci::ConfigSpace, id: u8) -> Option<u16> {
+    match id {
+        capability::MSI => config.msi_offset(),
+        _ => config.msix_offset(),
+    }
+}
+
+/// Takes a device's vectors back (`pci_free_irq_vectors`). Handlers that are still registered on them are a finding.
+pub fn free_vectors(device: DeviceId) {
+    with(|m| {
+        let Some(vectors) = m.device(device).vectors.take() else { return };
+        m.ledger.give_back(vectors.ledger);
+        let irqs = vectors.first..vectors.first + vectors.count;
+        for irq in irqs.clone() {
+            let Some(desc) = m.irqs.descs.get(&irq) else { continue };
+            let mine: Vec<(&'static str, bringup_core::Place)> =
+                desc.handlers.iter().filter(|h| h.device == Some(device)).map(|h| (h.name, h.place)).collect();
+            for (name, place) in mine {
+                let what = format!("the vectors of {} were freed while handler \"{name}\" is on irq {irq}", m.device_name(device));
+                m.find(&rules::LEAK_HANDLER, what, Some(place));
+            }
+        }
+        let at = m.bus.port(device);
+        let (msi, msix) = (at.config().msi_offset(), at.config().msix_offset());
+        match vectors.kind {
+            IrqKind::Msix => m.clear_control(device, msix, 0x8000),
+            IrqKind::Msi => m.clear_control(device, msi, 1),
+            IrqKind::Intx => {}
+        }
+        if vectors.kind != IrqKind::Intx {
+            for irq in irqs {
+                m.retire_message_irq(irq);
+            }
+            m.set_intx_disable(device, false);
+        }
+    });
+}
+
+/// Registers a handler (`request_threaded_irq`). `thread` is the threaded part, run in a task of its own when the primary
+/// handler returns [`irqreturn::WAKE_THREAD`]. Returns a number for [`free_irq`].
+///
+/// # Errors
+/// `EINVAL` for an irq that does not exist, or for a threaded handler without primary part and without
+/// [`irqflags::ONESHOT`]; `EBUSY` when the line is taken by a handler and not both share it.
+#[track_caller]
+pub fn request_irq(irq: u32, flags: u32, name: &'static str, primary: Callback, thread: Option<Callback>) -> Result<u32, i32> {
+    let place = Location::caller();
+    let id = with(|m| {
+        let Some(desc) = m.irqs.descs.get(&irq) else { return Err(EINVAL) };
+        let shared = flags & irqflags::SHARED != 0;
+        if desc.handlers.iter().any(|h| !(shared && h.shared)) {
+            return Err(EBUSY);
+        }
+        let device = match desc.source {
+            Source::Message { device, .. } => Some(device),
+            Source::Line => m.devices.iter().position(|d| d.vectors.as_ref().is_some_and(|v| v.first == irq)).map(|i| DeviceId(i as u16)),
+        };
+        let first = desc.handlers.is_empty();
+        let id = m.id();
+        let ledger = m.take(Kind::Handler, device, Some(place), (u64::from(irq), 0), name);
+        let label = format!("irq {irq} ({name})").into();
+        let handler = Handler {
+            id,
+            name,
+            label,
+            primary,
+            thread,
+            oneshot: flags & irqflags::ONESHOT != 0,
+            shared,
+            device,
+            ledger,
+            thread_active: false,
+            thread_again: false,
+            place,
+        };
+        if let Some(desc) = m.irqs.descs.get_mut(&irq) {
+            desc.handlers.push(handler);
+        }
+        if first {
+            m.set_vector_mask(irq, false);
+        }
+        Ok(id)
+    })?;
+    super::point();
+    Ok(id)
+}
+
+/// Takes a handler back (`free_irq`). Waits until neither it nor its thread runs.
+#[track_caller]
+pub fn free_irq(irq: u32, id: u32) {
+    synchronize(irq);
+    with(|m| {
+        let Some(desc) = m.irqs.descs.get_mut(&irq) else { return };
+        let Some(index) = desc.handlers.iter().position(|h| h.id == id) else { return };
+        let handler = desc.handlers.remove(index);
+        let last = desc.handlers.is_empty();
+        let (delivered, claimed) = (desc.delivered, desc.claimed);
+        m.ledger.give_back(handler.ledger);
+        if last {
+            m.set_vector_mask(irq, true);
+            let faulted = handler.device.is_some_and(|device| m.bus.fabric.is_faulted(device));
+            if delivered > 0 && claimed == 0 && !faulted {
+                let what = format!("irq {irq}: {delivered} interrupts came and handler \"{}\" handled none", handler.name);
+                m.find(&rules::IRQ_UNHANDLED, what, Some(handler.place));
+            }
+            if let Some(desc) = m.irqs.descs.get_mut(&irq) {
+                (desc.delivered, desc.claimed, desc.unhandled) = (0, 0, 0);
+            }
+        }
+    });
+}
+
+/// Waits until no handler of the irq runs, its threads included (`synchronize_irq`).
+#[track_caller]
+pub fn synchronize(irq: u32) {
+    let place = Location::caller();
+    let busy = || {
+        with(|m| {
+            let desc = m.irqs.descs.get(&irq);
+            !m.crashed && desc.is_some_and(|desc| desc.running != 0 || desc.handlers.iter().any(|h| h.thread_active))
+        })
+    };
+    super::sched::might_sleep_at("synchronize_irq", place);
+    while busy() {
+        task::wait(irq_key(irq), None, false, "synchronize_irq", place);
+    }
+}
+
+fn irq_key(irq: u32) -> usize {
+    // Below any address, so it is no lock's key.
+    irq as usize + 1
+}
+
+/// Delivers an irq: runs its handlers on the running stack.
+pub(crate) fn handle(irq: u32) {
+    let outer = with(|m| {
+        m.enter_irq();
+        let desc = m.irqs.descs.get_mut(&irq)?;
+        desc.running += 1;
+        desc.pending = desc.pending.saturating_sub(1);
+        Some(m.bus.fabric.context.clone())
+    });
+    let mut claimed = false;
+    let mut index = 0;
+    while let Some((id, callback)) = with(|m| {
+        let handler = m.irqs.descs.get(&irq)?.handlers.get(index)?;
+        let (id, callback, label, name) = (handler.id, handler.primary, handler.label.clone(), handler.name);
+        m.bus.fabric.context = label;
+        m.irq_event(|| Event::IrqEnter { irq, name: name.into() });
+        Some((id, callback))
+    }) {
+        let result = catch_unwind(AssertUnwindSafe(|| callback.call()));
+        let Ok(result) = result else {
+            task::bug();
+            task::die();
+        };
+        let word = match result {
+            irqreturn::HANDLED => "handled",
+            irqreturn::WAKE_THREAD => "wakes thread",
+            _ => "not mine",
+        };
+        with(|m| m.irq_event(|| Event::IrqExit { irq, result: word }));
+        claimed |= result != irqreturn::NONE;
+        if result == irqreturn::WAKE_THREAD {
+            wake_thread(irq, id);
+        }
+        index += 1;
+    }
+    with(|m| {
+        if let Some(desc) = m.irqs.descs.get_mut(&irq) {
+            desc.running -= 1;
+        }
+        m.irqs.leave();
+        m.book_irq(irq, claimed);
+        if let Some(outer) = outer {
+            m.bus.fabric.context = outer;
+        }
+        m.wake(irq_key(irq), usize::MAX);
+    });
+}
+
+fn wake_thread(irq: u32, id: u32) {
+    let spawn = with(|m| {
+        let desc = m.irqs.descs.get_mut(&irq)?;
+        let handler = desc.handlers.iter_mut().find(|h| h.id == id)?;
+        let Some(thread) = handler.thread else {
+            let (name, place) = (handler.name, handler.place);
+            m.find(&rules::IRQ_UNHANDLED, format!("handler \"{name}\" wakes a thread that it does not have"), Some(place));
+            return None;
+        };
+        if handler.thread_active {
+            handler.thread_again = true;
+            return None;
+        }
+        handler.thread_active = true;
+        let (oneshot, name) = (handler.oneshot, handler.name);
+        if oneshot {
+            desc.disabled += 1;
+        }
+        Some((thread, oneshot, format!("irq/{irq}-{name}")))
+    });
+    let Some((thread, oneshot, name)) = spawn else { return };
+    task::spawn(
+        &name,
+        false,
+        Box::new(move || {
+            loop {
+                thread.call();
+                let again = with(|m| {
+                    let handler = m.irqs.descs.get_mut(&irq).and_then(|desc| desc.handlers.iter_mut().find(|h| h.id == id));
+                    let Some(handler) = handler else { return false };
+                    let again = std::mem::take(&mut handler.thread_again);
+                    handler.thread_active = again;
+                    again
+                });
+                if !again {
+                    break;
+                }
+            }
+            with(|m| {
+                if oneshot && let Some(desc) = m.irqs.descs.get_mut(&irq) {
+                    desc.disabled = desc.disabled.saturating_sub(1);
+                }
+                m.wake(irq_key(irq), usize::MAX);
+            });
+        }),
+    );
+}
+
+impl crate::machine::Machine {
+    fn book_vectors(&mut self, device: DeviceId, vectors: Vectors, place: bringup_core::Place) -> Vectors {
+        let detail = (u64::from(vectors.first), u64::from(vectors.count));
+        let ledger = self.take(Kind::Vectors, Some(device), Some(place), detail, "");
+        self.device(device).vectors =
+            Some(VectorsId { first: vectors.first, count: vectors.count, kind: vectors.kind, ledger });
+        vectors
+    }
+
+    fn set_intx_disable(&mut self, device: DeviceId, disable: bool) {
+        let old = self.bus.config_read(device, offset::COMMAND, 2);
+        let bit = u32::from(bringup_core::pci::command::INTX_DISABLE);
+        let new = if disable { old | bit } else { old & !bit };
+        if new != old {
+            self.bus.config_write(device, offset::COMMAND, 2, new);
+        }
+    }
+
+    fn clear_control(&mut self, device: DeviceId, at: Option<u16>, bit: u32) {
+        if let Some(at) = at {
+            let control = self.bus.config_read(device, at + 2, 2);
+            self.bus.config_write(device, at + 2, 2, control & !bit);
+        }
+    }
+
+    /// Masks or unmasks the vector behind a message irq, where the device has mask bits.
+    fn set_vector_mask(&mut self, irq: u32, masked: bool) {
+        let Some(Source::Message { device, vector, maskable: true }) = self.irqs.descs.get(&irq).map(|desc| desc.source) else {
+            return;
+        };
+        let kind = self.device(device).vectors.as_ref().map(|vectors| vectors.kind);
+        let port = self.bus.port(device);
+        match (kind, port.config().msix_offset(), port.config().msi_offset()) {
+            (Some(IrqKind::Msix), Some(at), _) => {
+                let table = self.bus.config_read(device, at + 4, 4);
+                let entry = u64::from(table & !7) + u64::from(vector) * 16 + 12;
+                self.bus.bar_write(device, (table & 7) as u8, entry, 4, u64::from(masked), None);
+            }
+            (Some(IrqKind::Msi), _, Some(at)) => {
+                let control = self.bus.config_read(device, at + 2, 2);
+                let mask = at + if control & 0x80 != 0 { 16 } else { 12 };
+                let old = self.bus.config_read(device, mask, 4);
+                let bit = 1 << vector;
+                self.bus.config_write(device, mask, 4, if masked { old | bit } else { old & !bit });
+            }
+            _ => {}
+        }
+    }
+
+    fn retire_message_irq(&mut self, irq: u32) {
+        let Some(desc) = self.irqs.descs.remove(&irq) else { return };
+        if let (true, Source::Message { device, .. }) = (desc.pending > 0, desc.source)
+            && !self.bus.fabric.is_faulted(device)
+            && desc.delivered == 0
+        {
+            let name = self.device_name(device);
+            let what = format!("{name} sent an interrupt on irq {irq}, and no handler ever took it");
+            self.report(Finding::new(&rules::IRQ_UNHANDLED, what).on_device(name));
+        }
+    }
+}

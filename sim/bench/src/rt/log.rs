@@ -1,0 +1,74 @@
+//! The kernel log.
+
+use std::fmt::{Arguments, Write};
+use std::panic::Location;
+
+use bringup_core::trace::Event;
+use bringup_core::Finding;
+
+use crate::machine::{LogLine, Machine, try_with};
+use crate::rules;
+
+impl Machine {
+    pub(crate) fn log_line(&mut self, level: u8, text: String) {
+        self.event(|| Event::Log { level, text: text.clone() });
+        let at = self.now();
+        self.log.push(LogLine { at, level, text });
+    }
+
+    /// Ends a line that `pr_cont!` left open.
+    pub(crate) fn flush_log(&mut self) {
+        if let Some((level, text)) = self.partial.take() {
+            self.log_line(level, text);
+        }
+    }
+}
+
+/// Prints one message, its prefix included; `level` is 0 (emergency) to 7 (debug). Without a bench it goes to standard error.
+pub fn printk(level: u8, text: Arguments<'_>) {
+    let text = text.to_string();
+    let logged = try_with(|m| {
+        m.flush_log();
+        match text.strip_suffix('\n') {
+            Some(whole) => {
+                for line in whole.split('\n') {
+                    m.log_line(level, line.to_owned());
+                }
+            }
+            None => m.partial = Some((level, text.clone())),
+        }
+    });
+    if logged.is_none() {
+        eprint!("<{level}>{text}");
+    }
+}
+
+/// Continues the message that [`printk`] printed last without a newline.
+pub fn printk_cont(text: Arguments<'_>) {
+    let logged = try_with(|m| {
+        let (level, mut line) = m.partial.take().unwrap_or((6, String::new()));
+        // Writing to a string cannot fail.
+        let _ = line.write_fmt(text);
+        match line.strip_suffix('\n') {
+            Some(whole) => m.log_line(level, whole.to_owned()),
+            None => m.partial = Some((level, line)),
+        }
+    });
+    if logged.is_none() {
+        eprint!("{text}");
+    }
+}
+
+/// Reports what Linux's `WARN()` reports: a line in the log and a finding.
+#[track_caller]
+pub fn warn(text: Arguments<'_>) {
+    let place = Location::caller();
+    let what = text.to_string();
+    let logged = try_with(|m| {
+        m.log_line(4, format!("WARNING: {}:{}: {what}", place.file(), place.line()));
+        m.report(Finding::new(&rules::KERNEL_WARNING, what.clone()).at_place(Some(place)));
+    });
+    if logged.is_none() {
+        eprintln!("WARNING: {place}: {what}");
+    }
+}

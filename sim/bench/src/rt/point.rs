@@ -1,0 +1,251 @@
+//! Points: the places where devices work, interrupts arrive, timers fire and tasks are pre-empted.
+
+use bringup_core::choice::Point;
+use bringup_core::trace::Event;
+use bringup_core::{DeviceId, Finding};
+
+use crate::irq::Source;
+use crate::machine::{Callback, Machine, TimerEvent, with};
+use crate::task::{self, Wake};
+use crate::{rt, rules};
+
+/// What an interrupt's way into its handler costs, in virtual nanoseconds.
+const IRQ_ENTRY: u64 = 300;
+
+/// How often in a row a due thing may be put off by choice. A bound, so that no stream starves a driver that waits for it.
+const MOST_DEFERRALS: u8 = 24;
+
+/// How often in a row an asserted line may go unclaimed. Linux waits for 99,900 of 100,000; the outcome is the same.
+const MOST_UNHANDLED: u32 = 100;
+
+/// How often a device may work without any time passing.
+const MOST_WORK: u32 = 100_000;
+
+enum Due {
+    Irq(u32),
+    Timer { key: usize, callback: Callback },
+    Work { key: usize },
+}
+
+/// Lets happen what is due here, as the chooser says. A no-op outside a task.
+#[inline]
+pub fn point() {
+    let due = with(|m| m.point_is_due());
+    if due {
+        deliver(false);
+    }
+}
+
+/// Lets everything that is due happen: nothing else runs.
+pub(crate) fn idle_point() {
+    deliver(true);
+}
+
+#[cold]
+pub(crate) fn deliver(idle: bool) {
+    if with(|m| m.is_locked_up()) {
+        locked_up();
+    }
+    let mut put_off = (false, false);
+    while let Some(due) = with(|m| m.next_due(idle, &mut put_off)) {
+        match due {
+            Due::Irq(irq) => rt::irq::handle(irq),
+            Due::Timer { key, callback } => rt::time::fire(key, callback),
+            Due::Work { key } => rt::work::start(key),
+        }
+        if with(|m| m.is_locked_up()) {
+            locked_up();
+        }
+    }
+    if !idle && with(|m| m.preempts_here()) {
+        task::yield_now();
+    }
+}
+
+/// Reports a task that never sleeps and ends it.
+fn locked_up() {
+    with(|m| {
+        let now = m.now();
+        let Some(task) = m.tasks.running() else { return };
+        let (span, operations) = (now.saturating_sub(task.busy_since), task.busy_operations);
+        let place = m.last_place;
+        let what = format!("no sleep for {} virtual milliseconds and {operations} operations", span / 1_000_000);
+        m.find(&rules::WATCHDOG_LOCKUP, what, place);
+    });
+    task::die();
+}
+
+impl Machine {
+    /// Whether anything is to be done at a point. Errs on the side of yes.
+    #[inline]
+    pub(crate) fn point_is_due(&mut self) -> bool {
+        if self.crashed || self.tasks.current.is_none() {
+            return false;
+        }
+        self.is_locked_up() || self.something_is_due() || self.tasks.has_queued()
+    }
+
+    /// Whether a device, a timer or an interrupt is due.
+    #[inline]
+    pub(crate) fn something_is_due(&mut self) -> bool {
+        if self.crashed {
+            return false;
+        }
+        let now = self.now();
+        self.bus.has_messages()
+            || self.next_event().is_some_and(|at| at <= now)
+            || (self.interrupts_enabled() && self.deliverable().is_some())
+    }
+
+    /// Whether the running task (or, between tasks, the processor) takes interrupts.
+    pub(crate) fn interrupts_enabled(&mut self) -> bool {
+        self.irqs.depth() == 0 && self.tasks.running().is_none_or(|task| task.irqs_off == 0)
+    }
+
+    /// The lowest irq that may be delivered now.
+    pub(crate) fn deliverable(&self) -> Option<u32> {
+        self.irqs.descs.iter().find_map(|(irq, desc)| {
+            if desc.disabled != 0 || desc.handlers.is_empty() || desc.running != 0 {
+                return None;
+            }
+            let pending = match desc.source {
+                Source::Message { .. } => desc.pending != 0,
+                Source::Line => self.line_is_asserted(*irq),
+            };
+            pending.then_some(*irq)
+        })
+    }
+
+    pub(crate) fn line_is_asserted(&self, irq: u32) -> bool {
+        self.bus.devices().any(|id| self.line_of(id) == Some(irq) && self.bus.intx(id))
+    }
+
+    pub(crate) fn line_of(&self, id: DeviceId) -> Option<u32> {
+        self.devices[usize::from(id.0)].line
+    }
+
+    /// Moves messages that left their devices to the irqs they name.
+    fn take_messages(&mut self) {
+        while let Some(message) = self.bus.take_message() {
+            // The data that was programmed into the device is the irq number.
+            let Some(desc) = self.irqs.descs.get_mut(&message.data) else {
+                let name = self.device_name(message.device);
+                let what = format!("{name} sent a message (data {:#x}) to which no irq belongs", message.data);
+                if !self.bus.fabric.is_faulted(message.device) {
+                    self.report(Finding::new(&rules::IRQ_UNHANDLED, what).on_device(name));
+                }
+                continue;
+            };
+            desc.pending = (desc.pending + 1).min(2);
+        }
+    }
+
+    fn put_off(count: &mut u8, answer: u32) -> bool {
+        let put_off = answer != 0 && *count < MOST_DEFERRALS;
+        *count = if put_off { *count + 1 } else { 0 };
+        put_off
+    }
+
+    fn next_due(&mut self, idle: bool, put_off: &mut (bool, bool)) -> Option<Due> {
+        let mut worked = 0;
+        loop {
+            if self.crashed {
+                return None;
+            }
+            if !put_off.0
+                && let Some(id) = self.bus.due_device()
+            {
+                let answer = if idle { 0 } else { self.bus.fabric.choices.choose(Point::Device, 2) };
+                if Self::put_off(&mut self.device_deferrals, answer) {
+                    put_off.0 = true;
+                } else {
+                    self.bus.work(id);
+                    worked += 1;
+                    if worked == MOST_WORK {
+                        self.runaway(id);
+                        return None;
+                    }
+                    continue;
+                }
+            }
+            if self.bus.arrive() {
+                continue;
+            }
+            self.take_messages();
+            if !self.interrupts_enabled() {
+                return None;
+            }
+            let now = self.now();
+            match self.timers.pop_due(now) {
+                Some((_, TimerEvent::Task(id))) => {
+                    self.make_runnable(id, Wake::TimedOut);
+                    continue;
+                }
+                Some((_, TimerEvent::Work { key })) => return Some(Due::Work { key }),
+                Some((_, TimerEvent::Hr { key, callback })) => return Some(Due::Timer { key, callback }),
+                None => {}
+            }
+            if put_off.1 {
+                return None;
+            }
+            let irq = self.deliverable()?;
+            let answer = if idle { 0 } else { self.bus.fabric.choices.choose(Point::Interrupt, 2) };
+            if Self::put_off(&mut self.irq_deferrals, answer) {
+                put_off.1 = true;
+                continue;
+            }
+            return Some(Due::Irq(irq));
+        }
+    }
+
+    fn runaway(&mut self, id: DeviceId) {
+        let name = self.device_name(id);
+        let what = format!("{name} worked {MOST_WORK} times without any time passing");
+        self.report(Finding::new(&rules::WATCHDOG_DEVICE, what).on_device(name));
+        self.crashed = true;
+    }
+
+    /// Books the outcome of one delivery; says when nobody cares.
+    pub(crate) fn book_irq(&mut self, irq: u32, claimed: bool) {
+        let faulted = self.bus.devices().any(|id| {
+            self.bus.fabric.is_faulted(id) && (self.line_of(id) == Some(irq) || self.message_device(irq) == Some(id))
+        });
+        let Some(desc) = self.irqs.descs.get_mut(&irq) else { return };
+        desc.delivered += 1;
+        if claimed {
+            desc.claimed += 1;
+            desc.unhandled = 0;
+            return;
+        }
+        desc.unhandled += 1;
+        if desc.unhandled != MOST_UNHANDLED {
+            return;
+        }
+        desc.disabled += 1;
+        let names: Vec<&str> = desc.handlers.iter().map(|h| h.name).collect();
+        let place = desc.handlers.first().map(|h| h.place);
+        let what = format!("irq {irq}: nobody cared: {MOST_UNHANDLED} interrupts in a row were not handled by {}", names.join(", "));
+        self.log_line(0, format!("irq {irq}: nobody cared"));
+        if !faulted {
+            self.find(&rules::IRQ_UNHANDLED, what, place);
+        }
+    }
+
+    pub(crate) fn message_device(&self, irq: u32) -> Option<DeviceId> {
+        match self.irqs.descs.get(&irq)?.source {
+            Source::Message { device, .. } => Some(device),
+            Source::Line => None,
+        }
+    }
+
+    /// Enters interrupt context.
+    pub(crate) fn enter_irq(&mut self) {
+        self.irqs.enter();
+        self.bus.fabric.advance(IRQ_ENTRY);
+        self.stats.interrupts += 1;
+    }
+
+    pub(crate) fn irq_event(&mut self, event: impl FnOnce() -> Event) {
+        self.event(event);
+    }
+}

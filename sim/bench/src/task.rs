@@ -1,0 +1,498 @@
+//! Tasks: processes, work items and threaded handlers, each on a stack of its own, one running at a time.
+//!
+//! The bench's caller is the scheduler: it resumes a task, and the task runs until it waits, is pre-empted, ends or dies. A
+//! dead task's stack is never unwound (a kernel task that oopses runs no destructors either); it is reset and used again.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::{Arc, Once};
+
+use bringup_core::choice::Point;
+use bringup_core::trace::Event;
+use bringup_core::time::TimerId;
+use bringup_core::{Finding, Nanos, Place};
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, Yielder};
+
+use crate::machine::{self, Machine, TimerEvent, with};
+use crate::{rt, rules};
+
+/// Names a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId(pub(crate) u32);
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Somebody woke the task.
+    Woken,
+    /// The deadline passed.
+    TimedOut,
+    /// A signal is pending.
+    Signal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Runnable,
+    Waiting,
+    Done,
+    /// It will never run again: it panicked, or hangs.
+    Dead,
+}
+
+pub(crate) struct Wait {
+    key: usize,
+    interruptible: bool,
+    since: Nanos,
+    timer: Option<TimerId>,
+    /// What it waits for, and where, for the hung-task report.
+    what: &'static str,
+    place: Place,
+}
+
+pub(crate) struct Task {
+    pub(crate) id: TaskId,
+    pub(crate) name: Arc<str>,
+    pub(crate) state: State,
+    pub(crate) wait: Option<Wait>,
+    wake: Wake,
+    pub(crate) signal: bool,
+    /// Spinlocks held and explicit `preempt_disable`s.
+    pub(crate) preempt: u32,
+    /// `local_irq_save` depth.
+    pub(crate) irqs_off: u32,
+    /// When it last slept or was switched to, and how much it did since.
+    pub(crate) busy_since: Nanos,
+    pub(crate) busy_operations: u64,
+    pub(crate) module: u32,
+    /// Runs only when nothing else can: the idle task.
+    idle: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Tasks {
+    pub(crate) list: Vec<Task>,
+    /// The one whose stack we are on.
+    pub(crate) current: Option<TaskId>,
+    next: u32,
+    /// Tasks that became runnable, oldest first.
+    queue: Vec<TaskId>,
+}
+
+impl Tasks {
+    pub(crate) fn get(&mut self, id: TaskId) -> Option<&mut Task> {
+        self.list.iter_mut().find(|task| task.id == id)
+    }
+
+    pub(crate) fn running(&mut self) -> Option<&mut Task> {
+        let id = self.current?;
+        self.get(id)
+    }
+
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+}
+
+type Fiber = Coroutine<(), (), (), DefaultStack>;
+
+/// Stacks are 256 KiB: the kernel's own are 16 KiB, but debug builds of Rust are generous with theirs.
+const STACK: usize = 256 * 1024;
+
+thread_local! {
+    /// The stacks of the tasks, outside the machine: a task is resumed while the machine is free to be used.
+    static FIBERS: RefCell<Vec<(TaskId, Fiber)>> = const { RefCell::new(Vec::new()) };
+    static STACKS: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
+    static YIELDER: Cell<*const Yielder<(), ()>> = const { Cell::new(std::ptr::null()) };
+    static PANIC: RefCell<Option<PanicNote>> = const { RefCell::new(None) };
+}
+
+struct PanicNote {
+    message: String,
+    place: Option<Place>,
+}
+
+/// Catches the panics of drivers instead of printing them; those of other code go where they went before.
+fn install_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !machine::is_running() {
+                previous(info);
+                return;
+            }
+            let message = info.payload_as_str().unwrap_or("a panic without a message").to_owned();
+            // The driver's source outlives the process' panics: locations are statics, which `PanicHookInfo` hides.
+            let place = info.location().map(leak_location);
+            PANIC.with(|slot| *slot.borrow_mut() = Some(PanicNote { message, place }));
+        }));
+    });
+}
+
+fn leak_location(location: &Location<'_>) -> Place {
+    thread_local! {
+        static SEEN: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+    }
+    SEEN.with(|seen| {
+        let mut seen = seen.borrow_mut();
+        if let Some(known) = seen.iter().copied().find(|place| **place == *location) {
+            return known;
+        }
+        // SAFETY: a `Location` points to strings in the program's read-only data; copying it extends nothing that could
+        // be freed. One is kept for each place that ever panicked.
+        let place: Place = unsafe { std::mem::transmute::<&Location<'_>, Place>(Box::leak(Box::new(*location))) };
+        seen.push(place);
+        place
+    })
+}
+
+/// Makes a runnable task that will run `body`.
+pub(crate) fn spawn(name: &str, idle: bool, body: Box<dyn FnOnce()>) -> TaskId {
+    install_hook();
+    let id = with(|m| {
+        m.tasks.next += 1;
+        let id = TaskId(m.tasks.next);
+        let now = m.now();
+        m.tasks.list.push(Task {
+            id,
+            name: name.into(),
+            state: State::Runnable,
+            wait: None,
+            wake: Wake::Woken,
+            signal: false,
+            preempt: 0,
+            irqs_off: 0,
+            busy_since: now,
+            busy_operations: 0,
+            module: m.module,
+            idle,
+        });
+        m.tasks.queue.push(id);
+        id
+    });
+    let stack = STACKS.with(|stacks| stacks.borrow_mut().pop());
+    let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("the host has memory for a task's stack"));
+    let fiber = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
+        YIELDER.set(yielder);
+        let outcome = catch_unwind(AssertUnwindSafe(body));
+        // The yielder of whoever is resumed next is set when that one runs.
+        if outcome.is_err() {
+            bug();
+        }
+    });
+    FIBERS.with(|fibers| fibers.borrow_mut().push((id, fiber)));
+    id
+}
+
+/// Files a driver's panic, as the kernel's BUG.
+pub(crate) fn bug() {
+    let note = PANIC.with(|slot| slot.borrow_mut().take());
+    let note = note.unwrap_or(PanicNote { message: "a panic without a message".into(), place: None });
+    with(|m| {
+        let finding = Finding::new(&rules::DRIVER_PANIC, format!("kernel BUG: {}", note.message)).at_place(note.place);
+        m.report(finding);
+        let place = note.place.map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
+        m.log_line(2, format!("kernel BUG{place}: {}", note.message));
+        m.crashed = true;
+    });
+}
+
+/// Gives the processor back to the scheduler; returns when the scheduler resumes this task.
+fn suspend() {
+    let yielder = YIELDER.get();
+    assert!(!yielder.is_null(), "only a task can wait");
+    // SAFETY: a task's yielder lives on its own stack as long as the task does, and `YIELDER` is set to it whenever the
+    // task runs (at its start, and here after every suspension).
+    unsafe { (*yielder).suspend(()) };
+    YIELDER.set(yielder);
+}
+
+/// Ends the running task where it stands, without unwinding.
+pub(crate) fn die() -> ! {
+    loop {
+        with(|m| {
+            m.crashed = true;
+            if let Some(task) = m.tasks.running() {
+                task.state = State::Dead;
+            }
+        });
+        suspend();
+    }
+}
+
+/// Lets another task run and goes on later.
+pub(crate) fn yield_now() {
+    let may = with(|m| match m.tasks.running() {
+        Some(task) if m.irqs.depth() == 0 => {
+            let id = task.id;
+            m.tasks.queue.push(id);
+            true
+        }
+        _ => false,
+    });
+    if may {
+        suspend();
+    }
+}
+
+/// Waits until somebody wakes `key`, the deadline passes, or (if `interruptible`) a signal comes.
+pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, what: &'static str, place: Place) -> Wake {
+    let ready = with(|m| {
+        if m.crashed {
+            return Some(Wake::TimedOut);
+        }
+        let now = m.now();
+        let task = m.tasks.running()?;
+        if interruptible && task.signal {
+            return Some(Wake::Signal);
+        }
+        let id = task.id;
+        let timer = deadline.map(|at| m.timers.set(at.max(now), TimerEvent::Task(id)));
+        let task = m.tasks.running()?;
+        task.wait = Some(Wait { key, interruptible, since: now, timer, what, place });
+        task.state = State::Waiting;
+        m.event(|| Event::Block { on: what });
+        None
+    });
+    if let Some(wake) = ready {
+        return wake;
+    }
+    suspend();
+    with(|m| m.tasks.running().map_or(Wake::Woken, |task| task.wake))
+}
+
+impl Machine {
+    /// Makes a waiting task runnable.
+    pub(crate) fn make_runnable(&mut self, id: TaskId, wake: Wake) {
+        let Some(task) = self.tasks.get(id) else { return };
+        if task.state != State::Waiting {
+            return;
+        }
+        task.state = State::Runnable;
+        task.wake = wake;
+        let timer = task.wait.take().and_then(|wait| wait.timer);
+        let name = task.name.clone();
+        if let Some(timer) = timer {
+            self.timers.cancel(timer);
+        }
+        self.tasks.queue.push(id);
+        self.event(|| Event::Wake { task: name.to_string() });
+    }
+
+    /// Wakes the tasks that wait for `key`, at most `most`, those that wait longest first.
+    pub(crate) fn wake(&mut self, key: usize, most: usize) -> usize {
+        let mut waiting: Vec<(Nanos, TaskId)> = Vec::new();
+        for task in &self.tasks.list {
+            if let Some(wait) = &task.wait
+                && wait.key == key
+                && task.state == State::Waiting
+            {
+                waiting.push((wait.since, task.id));
+            }
+        }
+        waiting.sort_unstable();
+        waiting.truncate(most);
+        for (_, id) in &waiting {
+            self.make_runnable(*id, Wake::Woken);
+        }
+        waiting.len()
+    }
+
+    /// Sends a signal to a task.
+    pub(crate) fn signal(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(id) else { return };
+        task.signal = true;
+        if task.wait.as_ref().is_some_and(|wait| wait.interruptible) {
+            self.make_runnable(id, Wake::Signal);
+        }
+    }
+
+    /// Whether the running task may be switched away from here.
+    pub(crate) fn preemptible(&mut self) -> bool {
+        self.irqs.depth() == 0 && self.tasks.running().is_some_and(|task| task.preempt == 0 && task.irqs_off == 0 && !task.idle)
+    }
+
+    /// Whether the running task should give way here, as the chooser says.
+    pub(crate) fn preempts_here(&mut self) -> bool {
+        self.tasks.has_queued()
+            && self.preemptible()
+            && self.bus.fabric.choices.choose(Point::Preempt, 2) == 1
+    }
+}
+
+/// How running a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The task came to its end.
+    Done,
+    /// The life cannot go on; a finding says why.
+    Crashed,
+    /// The moment that was asked for came.
+    Reached,
+}
+
+enum Step {
+    Run(TaskId),
+    Idle(Nanos),
+    Nothing,
+    Stop(Outcome),
+}
+
+/// Runs the machine until `until` has ended, or `moment` has come, or nothing will ever happen again.
+pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
+    loop {
+        let step = with(|m| {
+            if m.crashed {
+                return Step::Stop(Outcome::Crashed);
+            }
+            if let Some(id) = until
+                && m.tasks.get(id).is_none_or(|task| task.state == State::Done)
+            {
+                return Step::Stop(Outcome::Done);
+            }
+            if m.something_is_due() {
+                return Step::Run(TaskId(0));
+            }
+            let queued = m.tasks.queue.len();
+            if queued > 0 {
+                let index = m.bus.fabric.choices.choose(Point::Task, queued.min(256) as u32) as usize;
+                return Step::Run(m.tasks.queue.remove(index));
+            }
+            let next = m.next_event();
+            match (next, moment) {
+                (_, Some(moment)) if m.now() >= moment => Step::Stop(Outcome::Reached),
+                (Some(at), Some(moment)) => Step::Idle(at.min(moment)),
+                (Some(at), None) => Step::Idle(at),
+                (None, Some(moment)) => Step::Idle(moment),
+                (None, None) => Step::Nothing,
+            }
+        });
+        match step {
+            Step::Stop(outcome) => return outcome,
+            Step::Run(TaskId(0)) => run_idle(),
+            Step::Run(id) => resume(id),
+            Step::Idle(at) => {
+                with(|m| {
+                    let now = m.now();
+                    m.bus.fabric.advance(at.saturating_sub(now));
+                    m.check_hung();
+                });
+            }
+            Step::Nothing => {
+                let hung = with(|m| {
+                    let hung = until.is_some();
+                    if hung {
+                        m.report_hung(None);
+                    }
+                    hung
+                });
+                return if hung { Outcome::Crashed } else { Outcome::Reached };
+            }
+        }
+    }
+}
+
+/// Lets handlers and timers that are due run when no task does: on the idle task's stack.
+fn run_idle() {
+    let id = spawn("idle", true, Box::new(rt::idle_point));
+    with(|m| m.tasks.queue.retain(|queued| *queued != id));
+    resume(id);
+}
+
+/// Switches to a task, and back when it waits or ends.
+fn resume(id: TaskId) {
+    let Some((id, mut fiber)) = FIBERS.with(|fibers| {
+        let mut fibers = fibers.borrow_mut();
+        let index = fibers.iter().position(|(owner, _)| *owner == id)?;
+        Some(fibers.swap_remove(index))
+    }) else {
+        return;
+    };
+    let (outer_task, outer_context, outer_module) = with(|m| {
+        let outer = (m.tasks.current, (m.bus.fabric.task, m.bus.fabric.context.clone()), m.module);
+        m.tasks.current = Some(id);
+        m.stats.switches += 1;
+        let now = m.now();
+        if let Some(task) = m.tasks.get(id) {
+            task.busy_since = now;
+            task.busy_operations = 0;
+            let (name, module) = (task.name.clone(), task.module);
+            m.module = module;
+            m.set_context(id.0 as u16, name.clone());
+            m.event(|| Event::Switch { task: name.to_string() });
+        }
+        outer
+    });
+    let was_running = machine::set_running(true);
+    let result = fiber.resume(());
+    machine::set_running(was_running);
+    with(|m| {
+        if fiber.done()
+            && let Some(task) = m.tasks.get(id)
+        {
+            task.state = State::Done;
+        }
+        m.tasks.current = outer_task;
+        m.module = outer_module;
+        m.set_context(outer_context.0, outer_context.1);
+        m.tasks.list.retain(|task| task.state != State::Done);
+    });
+    match result {
+        corosensei::CoroutineResult::Return(()) => STACKS.with(|stacks| stacks.borrow_mut().push(fiber.into_stack())),
+        corosensei::CoroutineResult::Yield(()) => FIBERS.with(|fibers| fibers.borrow_mut().push((id, fiber))),
+    }
+}
+
+/// Ends all tasks of this thread's machine where they stand.
+pub(crate) fn abandon_all() {
+    let fibers = FIBERS.with(|fibers| std::mem::take(&mut *fibers.borrow_mut()));
+    for (_, mut fiber) in fibers {
+        if !fiber.done() {
+            // SAFETY: nothing refers to the stack from outside: what its frames own in the machine is the machine's to
+            // free, and the rest leaks, as it does when a kernel task oopses.
+            unsafe { fiber.force_reset() };
+        }
+        STACKS.with(|stacks| stacks.borrow_mut().push(fiber.into_stack()));
+    }
+}
+
+impl Machine {
+    fn check_hung(&mut self) {
+        let (now, limit) = (self.now(), self.limits.hung_ns);
+        let hung = self.tasks.list.iter().find(|task| {
+            task.wait.as_ref().is_some_and(|wait| !wait.interruptible && wait.timer.is_none() && now - wait.since >= limit)
+        });
+        if let Some(id) = hung.map(|task| task.id) {
+            self.report_hung(Some(id));
+        }
+    }
+
+    /// Reports a task that waits for something that does not come, and ends the life.
+    fn report_hung(&mut self, id: Option<TaskId>) {
+        let now = self.now();
+        let waiting = self.tasks.list.iter().filter(|task| task.state == State::Waiting);
+        let Some(task) = waiting.filter(|task| id.is_none_or(|id| id == task.id)).min_by_key(|task| task.id) else {
+            self.crashed = true;
+            return;
+        };
+        let (name, waits) = (task.name.clone(), task.wait.as_ref().map(|wait| (wait.what, wait.place, now - wait.since)));
+        let Some((what, place, span)) = waits else { return };
+        let why = if id.is_some() { format!("for {} virtual seconds", span / 1_000_000_000) } else { "for something that can no longer happen".into() };
+        self.set_context(0, name.clone());
+        self.find(&rules::WATCHDOG_HUNG, format!("task {name} waits {why} ({what})"), Some(place));
+        self.crashed = true;
+    }
+
+    /// Counts one thing the running task did; says whether it has been busy for too long.
+    #[inline]
+    pub(crate) fn is_locked_up(&mut self) -> bool {
+        let now = self.now();
+        let limits = self.limits;
+        let Some(task) = self.tasks.running() else { return false };
+        task.busy_operations += 1;
+        let (span, operations) = (now.saturating_sub(task.busy_since), task.busy_operations);
+        span > limits.busy_ns || operations > limits.busy_operations
+    }
+}
