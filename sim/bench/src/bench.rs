@@ -375,6 +375,13 @@ impl Bench {
         pci::driver_name(id)
     }
 
+    /// The id tables of the drivers that are registered: name and rows.
+    #[must_use]
+    pub fn registered_ids(&self) -> Vec<(&'static str, Vec<pci::PciId>)> {
+        let drivers: Vec<_> = with(|m| m.drivers.values().cloned().collect());
+        drivers.iter().map(|driver| (driver.name(), driver.ids())).collect()
+    }
+
     fn find(&self, device: &str) -> Result<DeviceId, Errno> {
         with(|m| m.bus.find(device)).ok_or(Errno(ENODEV))
     }

@@ -249,6 +249,7 @@ impl Bus {
     fn config_store(&mut self, id: DeviceId, offset: u16, width: u8, value: u32) -> ConfigChange {
         let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
         let change = port.config.write(offset, width, value);
+        port.mastered |= change.command && port.command(command::BUS_MASTER);
         if change.reset {
             self.reset(id, Reset::Function);
         } else if change.msi || change.msix || change.command {
@@ -269,6 +270,7 @@ impl Bus {
         }
         port.wake = None;
         port.pin = false;
+        port.mastered = false;
         let word = if kind == Reset::Function { "function" } else { "power" };
         self.fabric.operation(|| Event::Reset { device: id, kind: word });
         device.reset(&mut Cx { port, fabric: &mut self.fabric }, kind);
@@ -486,6 +488,12 @@ impl Bus {
         };
         let what = format!("{width}-byte {verb} at BAR {bar} offset {offset:#x}: {why}");
         self.misuse(id, Finding::new(rule, what), place);
+    }
+
+    /// Says that another driver begins with the device: what the last one did is not this one's doing.
+    pub fn new_driver(&mut self, id: DeviceId) {
+        let port = &mut self.slots[usize::from(id.0)].port;
+        port.mastered = port.command(command::BUS_MASTER);
     }
 
     // --- Verb four: interrupts -----------------------------------------------------------------------------------

@@ -65,6 +65,9 @@ pub struct Port {
     pub(crate) wake: Option<Nanos>,
     pub(crate) pin: bool,
     pub(crate) removed: bool,
+    /// Bus mastering was on at some time since the last reset or change of driver: turning it off again is how a driver stops
+    /// a device, and what the device still tries then is not held against the driver.
+    pub(crate) mastered: bool,
 }
 
 impl Port {
@@ -84,6 +87,7 @@ impl Port {
             wake: None,
             pin: false,
             removed: false,
+            mastered: false,
             function,
         }
     }
@@ -271,7 +275,9 @@ impl Fabric {
         let verb = if access == Permissions::Read { "read" } else { "write" };
         if !port.command(command::BUS_MASTER) {
             let what = format!("{} tried to {verb} {len} bytes at {iova:#x} with bus mastering off", port.name);
-            self.blame(port, Finding::new(&rules::DMA_NO_BUS_MASTER, what));
+            if !port.mastered {
+                self.blame(port, Finding::new(&rules::DMA_NO_BUS_MASTER, what));
+            }
             return Err(DmaError::NoBusMaster);
         }
         match port.io_space().fault(iova, len, access) {
@@ -414,7 +420,9 @@ impl Fabric {
         self.operation(|| Event::Message { device: port.id, vector: message.vector });
         if !port.command(command::BUS_MASTER) {
             let what = format!("{} raised MSI vector {} with bus mastering off; the message is lost", port.name, message.vector);
-            self.blame(port, Finding::new(&rules::MSI_NO_BUS_MASTER, what));
+            if !port.mastered {
+                self.blame(port, Finding::new(&rules::MSI_NO_BUS_MASTER, what));
+            }
             return;
         }
         match self.meet(Verb::Irq, port, 0, u64::from(message.vector), 1) {
