@@ -298,28 +298,31 @@ impl Bus {
     #[inline]
     pub fn bar_read(&mut self, id: DeviceId, bar: u8, offset: u64, width: u8, place: Option<Place>) -> u64 {
         self.fabric.advance(cost::BAR_READ);
-        let mut value = self.load(id, bar, offset, width, place) & all_ones(width);
         let port = &self.slots[usize::from(id.0)].port;
-        if let Some(applied) = self.fabric.meet(Verb::BarRead, port, bar, offset, u64::from(width)) {
-            value = self.spoil_read(id, Access { bar, offset, width }, value, applied, place);
-        }
+        let value = match self.fabric.meet(Verb::BarRead, port, bar, offset, u64::from(width)) {
+            None => self.load(id, bar, offset, width, place) & all_ones(width),
+            Some(applied) => self.spoil_read(id, Access { bar, offset, width }, applied, place),
+        };
         self.fabric.operation(|| Event::BarRead { device: id, bar, offset, width, value, place });
         value
     }
 
     #[cold]
-    fn spoil_read(&mut self, id: DeviceId, at: Access, value: u64, applied: Applied, place: Option<Place>) -> u64 {
+    fn spoil_read(&mut self, id: DeviceId, at: Access, applied: Applied, place: Option<Place>) -> u64 {
         let ones = all_ones(at.width);
-        match applied.behaviour {
-            Behaviour::Drop | Behaviour::AllOnes | Behaviour::Error => ones,
-            Behaviour::Corrupt => (value ^ applied.mask) & ones,
-            Behaviour::Choose => self.fabric.hostile(value, at.width) & ones,
-            Behaviour::Delay => {
-                self.fabric.advance(applied.delay);
-                value
-            }
-            Behaviour::Duplicate => self.load(id, at.bar, at.offset, at.width, place) & ones,
+        if matches!(applied.behaviour, Behaviour::Drop | Behaviour::Error) {
+            return ones;
         }
+        let mut value = self.load(id, at.bar, at.offset, at.width, place) & ones;
+        match applied.behaviour {
+            Behaviour::AllOnes => value = ones,
+            Behaviour::Corrupt => value = (value ^ applied.mask) & ones,
+            Behaviour::Choose => value = self.fabric.hostile(value, at.width) & ones,
+            Behaviour::Delay => self.fabric.advance(applied.delay),
+            Behaviour::Duplicate => value = self.load(id, at.bar, at.offset, at.width, place) & ones,
+            Behaviour::Drop | Behaviour::Error => {}
+        }
+        value
     }
 
     fn load(&mut self, id: DeviceId, bar: u8, offset: u64, width: u8, place: Option<Place>) -> u64 {
