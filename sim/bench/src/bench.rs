@@ -17,6 +17,7 @@ use crate::module::Loadable;
 use crate::report::Report;
 use crate::rt::errno::{EBADF, EBUSY, EEXIST, ENODEV, ENOENT};
 use crate::rt::pci;
+use crate::rt::platform::PlatformDevice;
 use crate::task::{self, Outcome, TaskId};
 use crate::{irq, rt, rules};
 
@@ -59,6 +60,7 @@ pub enum BuildError {
 /// Describes a bench; [`Bench::builder`] makes one.
 pub struct Builder {
     devices: Vec<(String, Box<dyn Device>)>,
+    platform: Vec<PlatformDevice>,
     chooser: Box<dyn Chooser>,
     plan: Plan,
     trace: bool,
@@ -83,6 +85,13 @@ impl Builder {
     #[must_use]
     pub fn boxed_device(mut self, name: &str, device: Box<dyn Device>) -> Self {
         self.devices.push((name.into(), device));
+        self
+    }
+
+    /// Adds a platform device, which firmware describes.
+    #[must_use]
+    pub fn platform_device(mut self, device: PlatformDevice) -> Self {
+        self.platform.push(device);
         self
     }
 
@@ -138,7 +147,10 @@ impl Builder {
             *lives.borrow_mut() += 1;
             *lives.borrow()
         });
-        let machine = Machine::new(bus, devices, self.limits, life);
+        let mut machine = Machine::new(bus, devices, self.limits, life);
+        for device in self.platform {
+            machine.platform.add(device);
+        }
         machine::install(Box::new(machine)).map_err(|_| BuildError::Busy)?;
         Ok(Bench { finished: false, _not_send: PhantomData })
     }
@@ -180,6 +192,7 @@ impl Bench {
     pub fn builder() -> Builder {
         Builder {
             devices: Vec::new(),
+            platform: Vec::new(),
             chooser: Box::new(Quiet),
             plan: Plan::new(Vec::new()),
             trace: false,
@@ -518,7 +531,12 @@ fn close() -> Option<Box<Machine>> {
     // Driver objects that the machine holds go while it is still there: their destructors call it.
     let objects = try_with(|m| {
         m.flush_log();
-        if m.crashed { Vec::new() } else { m.devices.iter_mut().filter_map(|device| device.object.take()).collect() }
+        if m.crashed {
+            return Vec::new();
+        }
+        let mut objects: Vec<_> = m.devices.iter_mut().filter_map(|device| device.object.take()).collect();
+        objects.extend(m.platform.take_objects());
+        objects
     });
     drop(objects);
     task::abandon_all();
@@ -549,6 +567,7 @@ impl Machine {
             timers: bringup_core::time::Timers::default(),
             hrtimers: Vec::new(),
             ledger: Ledger::default(),
+            platform: rt::platform::PlatformState::default(),
             drivers: std::collections::BTreeMap::new(),
             driver_ledger: Vec::new(),
             bindings: 0,

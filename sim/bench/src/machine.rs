@@ -133,6 +133,7 @@ pub(crate) struct Machine {
     pub(crate) hrtimers: Vec<crate::rt::time::HrTimer>,
     pub(crate) ledger: Ledger,
     pub(crate) devices: Vec<DeviceState>,
+    pub(crate) platform: crate::rt::platform::PlatformState,
     pub(crate) drivers: BTreeMap<u32, Rc<dyn PciDriver>>,
     pub(crate) driver_ledger: Vec<(u32, crate::ledger::LedgerId)>,
     /// Counts bindings, so that they can be undone in reverse order.
@@ -295,6 +296,8 @@ impl Drop for Machine {
                 std::mem::forget(module.state);
             }
             std::mem::forget(std::mem::take(&mut self.drivers));
+            std::mem::forget(self.platform.take_drivers());
+            std::mem::forget(self.platform.take_objects());
             std::mem::forget(std::mem::take(&mut self.chardevs));
             std::mem::forget(std::mem::take(&mut self.debugfs));
             for device in &mut self.devices {

@@ -11,6 +11,7 @@ pub mod log;
 pub mod memory;
 pub mod mmio;
 pub mod pci;
+pub mod platform;
 pub mod resource;
 pub mod sched;
 pub mod time;
