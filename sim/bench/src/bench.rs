@@ -356,7 +356,7 @@ impl Bench {
     /// # Errors
     /// `ENODEV` when there is no such device or it has no driver.
     pub fn unbind(&self, device: &str) -> Result<(), Errno> {
-        let id = self.find(device)?;
+        let id = Self::find(device)?;
         if self.run("unbind", || pci::unbind(id))? { Ok(()) } else { Err(Errno(ENODEV)) }
     }
 
@@ -365,7 +365,7 @@ impl Bench {
     /// # Errors
     /// `ENODEV` when no driver matches, and what the driver's probe answers.
     pub fn bind(&self, device: &str) -> Result<(), Errno> {
-        let id = self.find(device)?;
+        let id = Self::find(device)?;
         let drivers: Vec<u32> = with(|m| m.drivers.keys().copied().collect());
         let outcome = self.run("bind", || drivers.into_iter().find_map(|driver| pci::bind(driver, id)))?;
         outcome.unwrap_or(Err(ENODEV)).map_err(Errno)
@@ -376,7 +376,7 @@ impl Bench {
     /// # Errors
     /// `ENODEV` when there is no such device.
     pub fn surprise_remove(&self, device: &str) -> Result<(), Errno> {
-        let id = self.find(device)?;
+        let id = Self::find(device)?;
         with(|m| m.bus.remove(id));
         self.run("pciehp", || pci::unbind(id)).map(|_| ())
     }
@@ -384,7 +384,7 @@ impl Bench {
     /// The driver that a device is bound to.
     #[must_use]
     pub fn driver_of(&self, device: &str) -> Option<&'static str> {
-        let id = self.find(device).ok()?;
+        let id = Self::find(device).ok()?;
         pci::driver_name(id)
     }
 
@@ -395,7 +395,7 @@ impl Bench {
         drivers.iter().map(|driver| (driver.name(), driver.ids())).collect()
     }
 
-    fn find(&self, device: &str) -> Result<DeviceId, Errno> {
+    fn find(device: &str) -> Result<DeviceId, Errno> {
         with(|m| m.bus.find(device)).ok_or(Errno(ENODEV))
     }
 

@@ -178,7 +178,7 @@ impl IoSpace {
 
     /// Makes `len` bytes at `physical` visible to the device at an address that fits `mask` (and lies below 4 GiB as long
     /// as there is room). Returns the address, or `None` if there is no room under the mask.
-    pub fn map(&self, mapping: NewMapping) -> Option<u64> {
+    pub fn map(&self, mapping: &NewMapping) -> Option<u64> {
         let mut inner = self.write();
         let span = mapping.len.max(1).checked_next_multiple_of(PAGE_SIZE)?;
         let iova = [u64::from(u32::MAX), u64::MAX]
@@ -241,7 +241,7 @@ impl IoSpace {
 
 impl Inner {
     fn find_room(&mut self, span: u64, limit: u64) -> Option<u64> {
-        let end = limit.checked_add(1).unwrap_or(u64::MAX) & !(PAGE_SIZE - 1);
+        let end = limit.saturating_add(1) & !(PAGE_SIZE - 1);
         // From the cursor down, then once more from the top: an address comes back as late as possible.
         let from = if self.cursor == 0 { end } else { self.cursor.min(end) };
         let at = self.room_below(span, from).or_else(|| self.room_below(span, end))?;
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn addresses_fit_the_mask_and_never_touch() {
         let space = IoSpace::new();
-        let mut given: Vec<u64> = (0..50).map(|_| space.map(mapping(5000, 0x0fff_ffff, Direction::Bidirectional)).unwrap()).collect();
+        let mut given: Vec<u64> = (0..50).map(|_| space.map(&mapping(5000, 0x0fff_ffff, Direction::Bidirectional)).unwrap()).collect();
         given.sort_unstable();
         assert!(given.windows(2).all(|w| w[1] - w[0] >= 5000 + PAGE_SIZE));
         assert!(given.iter().all(|iova| iova + 5000 <= 0x1000_0000 && iova % PAGE_SIZE == 0));
@@ -427,9 +427,9 @@ mod tests {
     #[test]
     fn an_address_is_not_given_again_soon() {
         let space = IoSpace::new();
-        let first = space.map(mapping(16, u64::MAX, Direction::Bidirectional)).unwrap();
+        let first = space.map(&mapping(16, u64::MAX, Direction::Bidirectional)).unwrap();
         space.unmap(first, 1).unwrap();
-        let second = space.map(mapping(16, u64::MAX, Direction::Bidirectional)).unwrap();
+        let second = space.map(&mapping(16, u64::MAX, Direction::Bidirectional)).unwrap();
         assert_ne!(first, second);
         assert!(first <= u64::from(u32::MAX));
     }
@@ -437,16 +437,16 @@ mod tests {
     #[test]
     fn no_room_under_a_small_mask_is_refused_and_room_comes_back() {
         let space = IoSpace::new();
-        let given: Vec<u64> = std::iter::from_fn(|| space.map(mapping(4096, 0x1_ffff, Direction::ToDevice))).collect();
+        let given: Vec<u64> = std::iter::from_fn(|| space.map(&mapping(4096, 0x1_ffff, Direction::ToDevice))).collect();
         assert!((4..=16).contains(&given.len()), "{}", given.len());
         space.unmap(given[0], 1).unwrap();
-        assert_eq!(space.map(mapping(4096, 0x1_ffff, Direction::ToDevice)), Some(given[0]));
+        assert_eq!(space.map(&mapping(4096, 0x1_ffff, Direction::ToDevice)), Some(given[0]));
     }
 
     #[test]
     fn faults_say_what_went_wrong() {
         let space = IoSpace::new();
-        let iova = space.map(mapping(100, u64::MAX, Direction::ToDevice)).unwrap();
+        let iova = space.map(&mapping(100, u64::MAX, Direction::ToDevice)).unwrap();
         assert!(space.fault(iova, 100, Permissions::Read).is_none());
         assert!(matches!(space.fault(iova, 101, Permissions::Read), Some(Fault::Overrun(_))));
         assert!(matches!(space.fault(iova + 99, 1, Permissions::Write), Some(Fault::Direction(_))));

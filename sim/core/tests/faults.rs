@@ -99,7 +99,7 @@ fn machine(verb: Verb, behaviour: Behaviour, address: Option<u64>) -> Machine {
         place: None,
         at: 0,
     };
-    let iova = bus.port(id).io_space().map(new).unwrap();
+    let iova = bus.port(id).io_space().map(&new).unwrap();
     Machine { bus, id, iova, physical }
 }
 

@@ -262,7 +262,7 @@ proptest! {
             match step {
                 Space::Map { len, direction } => {
                     let new = NewMapping { physical: GuestAddress(physical), len, mask: u64::MAX, direction, kind: MappingKind::Coherent, place: None, at: 0 };
-                    let iova = space.map(new).unwrap();
+                    let iova = space.map(&new).unwrap();
                     physical += 0x10000;
                     prop_assert!(model.iter().all(|(at, other, _)| iova + len <= *at || at + other <= iova));
                     model.push((iova, len, direction));
@@ -333,7 +333,7 @@ fn copier() -> (Bus, DeviceId) {
 fn map(bus: &mut Bus, id: DeviceId, len: u64, direction: Direction) -> (u64, GuestAddress) {
     let physical = bus.fabric.ram.alloc(len, 0).unwrap();
     let new = NewMapping { physical, len, mask: u64::MAX, direction, kind: MappingKind::Streaming, place: None, at: 0 };
-    (bus.port(id).io_space().map(new).unwrap(), physical)
+    (bus.port(id).io_space().map(&new).unwrap(), physical)
 }
 
 #[test]

@@ -103,7 +103,7 @@ pub fn alloc_coherent(device: DeviceId, len: usize, may_sleep: bool) -> Result<C
             place: Some(place),
             at: m.now(),
         };
-        let Some(iova) = m.bus.port(device).io_space().map(new) else {
+        let Some(iova) = m.bus.port(device).io_space().map(&new) else {
             m.bus.fabric.ram.free(physical, len as u64);
             return Err(ENOMEM);
         };
@@ -250,7 +250,7 @@ impl Machine {
                 place: Some(place),
                 at: self.now(),
             };
-            let Some(iova) = self.bus.port(device).io_space().map(new) else {
+            let Some(iova) = self.bus.port(device).io_space().map(&new) else {
                 let at = self.now();
                 for (iova, _) in segments {
                     self.bus.port(device).io_space().unmap(iova, at);

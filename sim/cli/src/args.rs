@@ -1,0 +1,157 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Bring up a Linux driver written in Rust before it meets hardware.
+#[derive(Debug, Parser)]
+#[command(name = "bringup", bin_name = "bringup", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Print one JSON document to standard output instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say on standard error what is built and what is taken from the cache.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one life of a driver: load, probe, use, unload; report what it did wrong.
+    ///
+    /// Exit status: 0 clean, 1 something was found, 2 the life could not be run.
+    Run(RunArgs),
+    /// Run the life that a stream file holds again, exactly.
+    Replay(ReplayArgs),
+    /// List what there is.
+    List {
+        /// What to list.
+        what: ListOf,
+    },
+    /// Explain a rule: what it means, why it matters, how to mend it.
+    Explain {
+        /// The rule's id, as findings show it.
+        id: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ListOf {
+    /// The devices that can be plugged in, with their options.
+    Devices,
+    /// The drivers that come with Bringup.
+    Drivers,
+    /// The rules that are checked.
+    Checks,
+    /// What a fault plan can do.
+    Faults,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A bundled driver's name, or the path of a .rs file.
+    pub(crate) driver: String,
+    /// Plug in a device: KIND or KIND,OPTION=VALUE,… (may be repeated).
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) device: Vec<String>,
+    /// Carry this file through the device and back, and compare.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Let chance decide, the same way each time: task order, late interrupts, failing allocations.
+    #[arg(long, value_name = "N", value_parser = number, conflicts_with = "choices")]
+    pub(crate) seed: Option<u64>,
+    /// Take the choices from a stream file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) choices: Option<PathBuf>,
+    /// Write the trace: .txt, .json or .jsonl.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// What goes wrong in the machine (TOML; see bringup list faults).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<PathBuf>,
+    /// Set a module parameter (may be repeated).
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) param: Vec<(String, String)>,
+    /// Save the life as a stream file, for bringup replay.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_choices: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The stream file.
+    pub(crate) stream: PathBuf,
+    /// Write the trace: .txt, .json or .jsonl.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "it takes a number from 0 to 18446744073709551615, or 0x and hexadecimal digits".into())
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("it takes NAME=VALUE".into()),
+    }
+}
+
+/// What clap has to say, as one line; `None` when it is help that was asked for.
+pub(crate) fn one_line(error: &clap::Error) -> Option<String> {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        return None;
+    }
+    let text = error.to_string();
+    let mut parts: Vec<String> = Vec::new();
+    for paragraph in text.split("\n\n") {
+        let words = paragraph.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+        if words.starts_with("Usage:") || words.starts_with("For more information") || words.is_empty() {
+            continue;
+        }
+        let words = words.strip_prefix("error: ").unwrap_or(&words);
+        parts.push(words.replace("tip: ", ""));
+    }
+    Some(format!("{} (bringup --help says more)", parts.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(arguments: &[&str]) -> String {
+        let error = Cli::try_parse_from(arguments).expect_err("refused");
+        one_line(&error).expect("no help")
+    }
+
+    #[test]
+    fn complaints_are_one_line_and_name_the_word() {
+        for (arguments, word) in [
+            (&["bringup", "rnu"][..], "'rnu'"),
+            (&["bringup", "run", "edu", "--sed", "1"][..], "--seed"),
+            (&["bringup", "run", "edu", "--seed", "many"][..], "many"),
+            (&["bringup", "run"][..], "<DRIVER>"),
+            (&["bringup", "list", "device"][..], "devices"),
+        ] {
+            let line = complaint(arguments);
+            assert!(!line.contains('\n') && line.contains(word), "{line}");
+        }
+    }
+
+    #[test]
+    fn seeds_are_decimal_or_hexadecimal() {
+        assert_eq!((number("16"), number("0x10")), (Ok(16), Ok(16)));
+        assert!(number("-1").is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! The drivers that come with Bringup; a new one is one more entry here.
+
+use bringup_bench::module::Loadable;
+
+use crate::exercise::{self, Exercised, Session};
+use crate::failure::Failure;
+use crate::suggest;
+
+/// A bundled driver, and what to do with it once it is loaded.
+#[derive(Debug)]
+pub(crate) struct Bundled {
+    pub(crate) name: &'static str,
+    /// One line.
+    pub(crate) summary: &'static str,
+    pub(crate) module: &'static Loadable,
+    /// The devices it is given if the command line names none, as `--device` takes them.
+    pub(crate) default_devices: &'static [&'static str],
+    /// Whether the exercise carries `--input`.
+    pub(crate) takes_input: bool,
+    /// Uses the driver as user space would; gets the content of `--input`.
+    pub(crate) exercise: fn(&mut Session<'_>, Option<&[u8]>) -> Exercised,
+}
+
+static ALL: &[Bundled] = &[Bundled {
+    name: "edu",
+    summary: "QEMU's educational device: DMA both ways through /dev/edu, factorials by ioctl",
+    module: &edu::BRINGUP_MODULE,
+    default_devices: &["edu"],
+    takes_input: true,
+    exercise: exercise::edu::exercise,
+}];
+
+pub(crate) fn all() -> &'static [Bundled] {
+    ALL
+}
+
+pub(crate) fn find(name: &str) -> Result<&'static Bundled, Failure> {
+    ALL.iter().find(|driver| driver.name == name).ok_or_else(|| {
+        let hint = suggest::hint(name, ALL.iter().map(|driver| driver.name));
+        Failure::new(format_args!(
+            "unknown driver \"{name}\"{hint} (bringup list drivers shows them; a driver of your own is given by the path of its .rs file)"
+        ))
+    })
+}

@@ -1,0 +1,59 @@
+//! The entry: reads the command line and does what it says.
+
+use std::process::ExitCode;
+
+use bringup_bench::module::Loadable;
+use clap::Parser;
+
+use crate::args::{self, Cli, Command};
+use crate::explain::explain;
+use crate::failure::{Failure, complain};
+use crate::list::list;
+use crate::output::Out;
+use crate::replay::replay;
+use crate::run::run;
+
+/// The exit status of a command that could not do what it was asked to.
+const FAILED: u8 = 2;
+
+/// Runs the command that the process' arguments ask for; `linked` is the driver that was built into this very program from a
+/// file, if one was.
+///
+/// Exit status: 0 clean, 1 something was found, 2 usage, build or input error (then one line on standard error says which).
+#[must_use]
+pub fn main_with(linked: Option<&'static Loadable>) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let Some(line) = args::one_line(&error) else { return help(&error) };
+            complain(&line);
+            return FAILED.into();
+        }
+    };
+    let mut out = Out::new(cli.json, cli.verbose);
+    let status = dispatch(cli.command, linked, &mut out);
+    let written = out.finish();
+    let failure = match (status, written) {
+        (Ok(status), Ok(())) => return status.into(),
+        (Err(failure), _) | (Ok(_), Err(failure)) => failure,
+    };
+    if let Failure::Line(line) = failure {
+        complain(&line);
+    }
+    FAILED.into()
+}
+
+fn dispatch(command: Command, linked: Option<&'static Loadable>, out: &mut Out) -> Result<u8, Failure> {
+    match command {
+        Command::Run(arguments) => run(&arguments, linked, out),
+        Command::Replay(arguments) => replay(&arguments, linked, out),
+        Command::List { what } => Ok(list(what, out)),
+        Command::Explain { id } => explain(&id, out),
+    }
+}
+
+fn help(error: &clap::Error) -> ExitCode {
+    // Whoever asked for help and does not read it gets none.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).unwrap_or(FAILED).into()
+}

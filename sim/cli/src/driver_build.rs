@@ -1,0 +1,149 @@
+//! Drivers from files: each is a crate of its own, linked with this command into a runner that then takes this process' place.
+//!
+//! What stands in the cache for a driver is a small cargo workspace and a stamp: the files that went into the runner, by their
+//! check sums. While they are as they were, the runner is started without asking cargo.
+
+mod compile;
+mod stamp;
+mod workspace;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::failure::{Failure, reason};
+use crate::output::{Out, Paths};
+use stamp::Stamp;
+use workspace::Workspace;
+
+/// A driver's source file.
+#[derive(Clone, Debug)]
+pub(crate) struct DriverFile {
+    /// As the user wrote it.
+    pub(crate) given: String,
+    absolute: PathBuf,
+    /// CRC-32 of the file.
+    pub(crate) crc: u32,
+}
+
+impl DriverFile {
+    pub(crate) fn open(given: &str) -> Result<Self, Failure> {
+        let content = crate::failure::read(Path::new(given))?;
+        let absolute = std::fs::canonicalize(given).map_err(|error| Failure::file("read", Path::new(given), &error))?;
+        if absolute.to_str().is_none() {
+            return Err(Failure::new(format_args!("cannot build {given}: cargo takes no path that is not UTF-8")));
+        }
+        Ok(Self { given: given.into(), absolute, crc: crc32fast::hash(&content) })
+    }
+
+    /// The file's stem as the name of a crate.
+    pub(crate) fn crate_name(&self) -> String {
+        let stem = self.absolute.file_stem().unwrap_or_default().to_string_lossy();
+        let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
+    }
+
+    /// The directory that the file is in: in full, and as the user wrote it.
+    pub(crate) fn directories(&self) -> (PathBuf, PathBuf) {
+        let parent = |path: &Path| path.parent().map(Path::to_owned).unwrap_or_default();
+        (parent(&self.absolute), parent(Path::new(&self.given)))
+    }
+
+    /// Builds the runner if it has to be built, and becomes it, with the arguments that this process has. Returns if that fails.
+    pub(crate) fn build_and_become(&self, out: &Out) -> Failure {
+        // The lock goes with this process' image, when the runner is already running and cannot be replaced under it.
+        match self.runner(out) {
+            Ok((runner, _lock)) => {
+                let error = Command::new(&runner).arg0("bringup").args(std::env::args_os().skip(1)).exec();
+                Failure::file("start", &runner, &error)
+            }
+            Err(failure) => failure,
+        }
+    }
+
+    fn runner(&self, out: &Out) -> Result<(PathBuf, File), Failure> {
+        let workspace = Workspace::locate(&self.absolute, &self.crate_name())?;
+        let lock = workspace.lock()?;
+        let built = match Stamp::load(&workspace.stamp()).filter(Stamp::holds) {
+            Some(stamp) => {
+                out.verbose(&format!("{}: taken from the cache", self.given));
+                stamp
+            }
+            None => {
+                out.verbose(&format!("{}: built", self.given));
+                workspace.write()?;
+                compile::compile(&workspace, &self.given, out, |text| self.show(text, out))?
+            }
+        };
+        // As after a build: what rustc objects to is said each time.
+        for warning in &built.warnings {
+            self.show(warning, out);
+        }
+        Ok((built.runner, lock))
+    }
+
+    /// Shows one of rustc's messages, with the driver's path as the user gave it.
+    fn show(&self, rendered: &str, out: &Out) {
+        let (absolute, given) = self.directories();
+        let given = if given.as_os_str().is_empty() { String::new() } else { format!("{}/", given.display()) };
+        let mut paths = Paths::default();
+        paths.show(format!("{}/", absolute.display()), given);
+        if let Ok(root) = source_root() {
+            paths.show(format!("{}/", root.display()), String::new());
+        }
+        let text = paths.apply(rendered);
+        let text = if out.is_lively() { text } else { without_colour(&text) };
+        // Nobody to tell is no reason to stop.
+        let _ = write!(io::stderr(), "{text}");
+    }
+}
+
+/// Where the sources of the kernel crate and of this command are.
+pub(crate) fn source_root() -> Result<PathBuf, Failure> {
+    let is_ours = |root: &Path| root.join("drivers/kernel/Cargo.toml").is_file() && root.join("sim/cli/Cargo.toml").is_file();
+    if let Some(root) = std::env::var_os("BRINGUP_SOURCE").filter(|value| !value.is_empty()) {
+        let root = std::path::absolute(&root).map_err(|error| Failure::new(reason(&error)))?;
+        return if is_ours(&root) {
+            Ok(root)
+        } else {
+            Err(Failure::new(format_args!("BRINGUP_SOURCE is {}, and Bringup's sources are not there", root.display())))
+        };
+    }
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/"));
+    if is_ours(built_from) {
+        return Ok(built_from.to_owned());
+    }
+    Err(Failure::new(
+        "a driver from a file is built against Bringup's sources, which are no longer where this program was built; \
+         set BRINGUP_SOURCE to the directory that has them",
+    ))
+}
+
+/// Removes the escape sequences that colour rustc's messages.
+fn without_colour(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_removed_and_the_text_stays() {
+        assert_eq!(without_colour("\x1b[1m\x1b[91merror\x1b[0m: in a map"), "error: in a map");
+    }
+
+    #[test]
+    fn crate_names_are_identifiers() {
+        let file = |name: &str| DriverFile { given: name.into(), absolute: name.into(), crc: 0 };
+        assert_eq!(file("/a/my-driver.v2.rs").crate_name(), "my_driver_v2");
+        assert_eq!(file("/a/8250.rs").crate_name(), "_8250");
+    }
+}

@@ -1,0 +1,96 @@
+//! The stamp of a runner: what went into it, to know whether it is still the right one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::output_file;
+
+/// What a build left.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    /// The program.
+    pub(crate) runner: PathBuf,
+    /// Each file that went into it, with its CRC-32.
+    inputs: Vec<(PathBuf, u32)>,
+    /// What rustc had to say about the driver.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Stamp {
+    /// Takes the inputs from the dependency file that cargo leaves beside a program; the manifests above them count too.
+    pub(crate) fn new(runner: PathBuf, warnings: Vec<String>) -> io::Result<Self> {
+        let listed = fs::read_to_string(runner.with_extension("d"))?;
+        let sources = dependencies(&listed);
+        let mut files: BTreeSet<PathBuf> = BTreeSet::new();
+        for source in sources {
+            files.extend(source.ancestors().skip(1).map(|directory| directory.join("Cargo.toml")).filter(|path| path.is_file()));
+            files.insert(source);
+        }
+        let inputs = files.into_iter().map(|path| checksum(&path).map(|crc| (path, crc))).collect::<io::Result<_>>()?;
+        Ok(Self { runner, inputs, warnings })
+    }
+
+    pub(crate) fn load(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
+        output_file::write(path, &serde_json::to_vec(self)?)
+    }
+
+    /// Whether the runner is there and everything is as it was when it was built.
+    pub(crate) fn holds(&self) -> bool {
+        self.runner.is_file() && self.inputs.iter().all(|(path, crc)| checksum(path).is_ok_and(|now| now == *crc))
+    }
+}
+
+fn checksum(path: &Path) -> io::Result<u32> {
+    fs::read(path).map(|content| crc32fast::hash(&content))
+}
+
+/// The right-hand side of a dependency file in the syntax of make, where a backslash keeps a space in a name.
+fn dependencies(text: &str) -> Vec<PathBuf> {
+    let Some((_, list)) = text.lines().next().and_then(|line| line.split_once(": ")) else { return Vec::new() };
+    let mut names = vec![String::new()];
+    let mut chars = list.chars();
+    while let Some(c) = chars.next() {
+        let last = names.len() - 1;
+        match c {
+            '\\' => names[last].extend(chars.next()),
+            ' ' => names.push(String::new()),
+            _ => names[last].push(c),
+        }
+    }
+    names.into_iter().filter(|name| !name.is_empty()).map(PathBuf::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_spaces_stay_whole() {
+        let found = dependencies("/t/run: /a/b.rs /a/my\\ driver.rs\n\n/a/b.rs:\n");
+        assert_eq!(found, [PathBuf::from("/a/b.rs"), PathBuf::from("/a/my driver.rs")]);
+    }
+
+    #[test]
+    fn stamp_holds_until_an_input_changes() {
+        let room = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = room.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let (runner, source) = (file("run", ""), file("driver.rs", "one"));
+        file("run.d", &format!("{}: {}\n", runner.display(), source.display()));
+        let stamp = Stamp::new(runner, Vec::new()).unwrap();
+        assert!(stamp.holds());
+        file("driver.rs", "two");
+        assert!(!stamp.holds());
+    }
+}

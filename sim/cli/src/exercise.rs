@@ -1,0 +1,124 @@
+//! What a driver is put through once it is loaded: the generic exercise, and the frame of the bundled drivers' own.
+
+pub(crate) mod edu;
+
+use bringup_bench::{Bench, BenchFile, Errno};
+use serde_json::{Value, json};
+
+use crate::output::Out;
+
+/// How long a driver is left to itself after it was loaded: probes that defer work, timers. Bounded, because a periodic timer
+/// never lets a machine come to rest.
+const REST_NS: u64 = 1_000_000_000;
+
+/// A life in progress: the bench, and the log as far as it was printed.
+pub(crate) struct Session<'a> {
+    pub(crate) bench: &'a Bench,
+    out: &'a mut Out,
+    printed: usize,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(bench: &'a Bench, out: &'a mut Out) -> Self {
+        Self { bench, out, printed: 0 }
+    }
+
+    /// Prints what the log gained.
+    pub(crate) fn show_log(&mut self) {
+        let lines = self.bench.log_lines(self.printed);
+        self.printed += lines.len();
+        for line in &lines {
+            self.out.log(line);
+        }
+    }
+
+    /// How many lines of the log were printed.
+    pub(crate) fn printed(&self) -> usize {
+        self.printed
+    }
+
+    /// Opens a device node; failing to is the exercise's failure.
+    pub(crate) fn open(&mut self, name: &str, exercised: &mut Exercised) -> Option<BenchFile<'a>> {
+        let file = self.bench.open(name);
+        self.show_log();
+        file.map_err(|error| exercised.fail(&format!("open /dev/{name}"), error)).ok()
+    }
+}
+
+/// Something that an exercise found out.
+#[derive(Clone, Debug)]
+pub(crate) struct Fact {
+    /// What it is about; unique in an exercise.
+    pub(crate) name: String,
+    /// As text.
+    pub(crate) text: String,
+    /// For JSON.
+    pub(crate) value: Value,
+}
+
+/// What went wrong in an exercise.
+#[derive(Clone, Debug)]
+pub(crate) struct Mishap {
+    pub(crate) what: String,
+    /// Whether it is the driver's answer that is wrong, rather than an error that it reported.
+    pub(crate) wrong: bool,
+}
+
+/// What an exercise came to.
+#[derive(Debug, Default)]
+pub(crate) struct Exercised {
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) mishaps: Vec<Mishap>,
+}
+
+impl Exercised {
+    pub(crate) fn fact(&mut self, name: &str, text: String, value: Value) {
+        self.facts.push(Fact { name: name.into(), text, value });
+    }
+
+    /// A call that the driver refused.
+    pub(crate) fn fail(&mut self, call: &str, error: Errno) {
+        self.mishaps.push(Mishap { what: format!("{call}: {error}"), wrong: false });
+    }
+
+    /// An answer that is wrong.
+    pub(crate) fn wrong(&mut self, what: String) {
+        self.mishaps.push(Mishap { what, wrong: true });
+    }
+}
+
+/// What is done with a driver that is only known from its file: every device node is opened and closed, every debugfs file read.
+pub(crate) fn generic(session: &mut Session<'_>, _input: Option<&[u8]>) -> Exercised {
+    let mut exercised = Exercised::default();
+    session.bench.advance(REST_NS);
+    session.show_log();
+    for name in session.bench.dev_names() {
+        if let Some(file) = session.open(&name, &mut exercised) {
+            drop(file);
+            session.show_log();
+            exercised.fact(&format!("/dev/{name}"), "opened and closed".into(), json!("opened"));
+        }
+    }
+    for path in session.bench.debugfs_paths().iter().filter(|path| !path.ends_with('/')) {
+        let content = session.bench.debugfs_read(path);
+        session.show_log();
+        match content {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                exercised.fact(&format!("debugfs/{path}"), preview(&text), json!(text));
+            }
+            Err(error) => exercised.fail(&format!("read debugfs/{path}"), error),
+        }
+    }
+    exercised
+}
+
+/// The beginning of a text, on one line.
+fn preview(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let line = text.trim_end().escape_debug().to_string();
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("\"{}…\"", &line[..end]),
+        None => format!("\"{line}\""),
+    }
+}

@@ -1,0 +1,96 @@
+//! The exercise of the `edu` driver: a file through the device by DMA and back, or a factorial.
+
+use bringup_bench::{BenchFile, Errno};
+use serde_json::json;
+
+use super::{Exercised, Session};
+
+/// The size of the device's buffer, in bytes: one piece.
+const PIECE: usize = 4096;
+
+/// `_IOWR('e', 0, u32)`: replaces a number by its factorial.
+const FACTORIAL: u32 = 0xc004_6500;
+
+/// The number whose factorial is asked for.
+const NUMBER: u32 = 10;
+
+pub(crate) fn exercise(session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
+    let mut exercised = Exercised::default();
+    let Some(file) = session.open("edu", &mut exercised) else { return exercised };
+    match input {
+        Some(bytes) => carry(session, &file, bytes, &mut exercised),
+        None => factorial(session, &file, &mut exercised),
+    }
+    drop(file);
+    session.show_log();
+    exercised
+}
+
+/// Carries `bytes` into the device and back, a piece at a time.
+fn carry(session: &mut Session<'_>, file: &BenchFile<'_>, bytes: &[u8], exercised: &mut Exercised) {
+    let mut sent = 0;
+    let mut back = Vec::with_capacity(bytes.len());
+    for piece in bytes.chunks(PIECE) {
+        let written = whole(file, piece.len(), |done| file.write(&piece[done..]));
+        session.show_log();
+        if let Err(error) = written {
+            exercised.fail(&format!("write {} bytes to /dev/edu", piece.len()), error);
+            break;
+        }
+        sent += piece.len();
+        let mut answer = vec![0; piece.len()];
+        let read = whole(file, piece.len(), |done| file.read(&mut answer[done..]));
+        session.show_log();
+        if let Err(error) = read {
+            exercised.fail(&format!("read {} bytes from /dev/edu", piece.len()), error);
+            break;
+        }
+        back.extend_from_slice(&answer);
+    }
+    let pieces = sent.div_ceil(PIECE);
+    let (before, after) = (crc32fast::hash(&bytes[..sent]), crc32fast::hash(&back));
+    let same = bytes[..sent] == back;
+    exercised.fact(
+        "sent",
+        format!("{:>9} bytes  crc32 {before:08x}  {pieces} pieces", sent),
+        json!({"bytes": sent, "crc32": format!("{before:08x}"), "pieces": pieces}),
+    );
+    exercised.fact(
+        "received",
+        format!("{:>9} bytes  crc32 {after:08x}  {}", back.len(), if same { "the same" } else { "NOT the same" }),
+        json!({"bytes": back.len(), "crc32": format!("{after:08x}"), "same": same}),
+    );
+    if !same && back.len() == sent {
+        let first = bytes.iter().zip(&back).position(|(a, b)| a != b).unwrap_or(0);
+        exercised.wrong(format!("what came back differs from what was sent, first at byte {first}"));
+    }
+}
+
+/// Moves a piece whole: calls may do less than they were asked to.
+fn whole(file: &BenchFile<'_>, len: usize, mut call: impl FnMut(usize) -> Result<usize, Errno>) -> Result<(), Errno> {
+    const EIO: Errno = Errno(-5);
+    file.seek(0);
+    let mut done = 0;
+    while done < len {
+        match call(done)? {
+            0 => return Err(EIO),
+            count => done += count,
+        }
+    }
+    Ok(())
+}
+
+fn factorial(session: &mut Session<'_>, file: &BenchFile<'_>, exercised: &mut Exercised) {
+    let mut argument = NUMBER.to_le_bytes();
+    let result = file.ioctl_with(FACTORIAL, &mut argument);
+    session.show_log();
+    if let Err(error) = result {
+        exercised.fail("ioctl EDU_FACTORIAL on /dev/edu", error);
+        return;
+    }
+    let (answer, expected) = (u32::from_le_bytes(argument), (1..=NUMBER).product::<u32>());
+    exercised.fact("factorial", format!("{NUMBER}! = {answer}"), json!({"of": NUMBER, "is": answer}));
+    if answer != expected {
+        exercised.wrong(format!("{NUMBER}! is {expected}, not {answer}"));
+    }
+}

@@ -1,0 +1,49 @@
+//! What stops the command with exit status 2: one clear line.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// Why the command cannot do what it was asked to. `Display` is the line that follows `error: `.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The user is told this line.
+    #[error("{0}")]
+    Line(String),
+    /// The user has been told already (a compiler's messages); only the exit status is left.
+    #[error("")]
+    Told,
+}
+
+impl Failure {
+    pub(crate) fn new(line: impl fmt::Display) -> Self {
+        Self::Line(line.to_string())
+    }
+
+    /// A file that could not be read, written, …: `what` is the verb.
+    pub(crate) fn file(what: &str, path: &Path, error: &io::Error) -> Self {
+        Self::Line(format!("cannot {what} {}: {}", path.display(), reason(error)))
+    }
+}
+
+/// The reason alone, without the number that the standard library adds.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.clone(), |(reason, _)| reason.to_owned())
+}
+
+/// Reads a whole text file.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(read(path)?).map_err(|_| Failure::new(format_args!("cannot read {}: it is not text", path.display())))
+}
+
+/// Reads a whole file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| Failure::file("read", path, &error))
+}
+
+/// Tells the user, on standard error. A standard error that is closed is nobody to tell.
+pub(crate) fn complain(line: &str) {
+    use io::Write;
+    let _ = writeln!(io::stderr(), "error: {line}");
+}

@@ -1,0 +1,19 @@
+//! The `bringup` command as a library: a driver from a file is linked into a runner that is this same command.
+
+mod args;
+mod bundled;
+pub mod cli;
+mod driver_build;
+mod exercise;
+mod explain;
+mod failure;
+mod life;
+mod list;
+mod matching;
+mod output;
+mod output_file;
+mod replay;
+mod report;
+mod run;
+mod suggest;
+mod trace_file;

@@ -1,0 +1,350 @@
+//! All that a life depends on: what the command line says, what a stream file keeps, and how one becomes the other.
+
+use std::path::{Path, PathBuf};
+
+use bringup_bench::module::Loadable;
+use bringup_bench::{Bench, Builder, Errno};
+use bringup_core::choice::{Replay, Seeded};
+use bringup_core::{Plan, Stream};
+use bringup_devices::registry;
+
+use crate::args::RunArgs;
+use crate::bundled::{self, Bundled};
+use crate::driver_build::DriverFile;
+use crate::exercise::{self, Exercised, Session};
+use crate::failure::{Failure, read, read_text};
+use crate::output::Out;
+use crate::suggest;
+
+/// This release, which a stream file must be of.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where the driver comes from.
+#[derive(Debug)]
+pub(crate) enum Driver {
+    Bundled(&'static Bundled),
+    /// From a file; this program has it linked in.
+    File(DriverFile, &'static Loadable),
+}
+
+impl Driver {
+    /// Finds a driver by name or path. One from a file that is not linked into this program is built, and then its own runner
+    /// takes over: the call returns only if that fails.
+    fn find(name: &str, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
+        if !is_file(name) {
+            return bundled::find(name).map(Self::Bundled);
+        }
+        let file = DriverFile::open(name)?;
+        match linked {
+            Some(module) => Ok(Self::File(file, module)),
+            None => Err(file.build_and_become(out)),
+        }
+    }
+
+    /// As the user calls it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Bundled(driver) => driver.name,
+            Self::File(file, _) => &file.given,
+        }
+    }
+
+    /// A word for file names.
+    pub(crate) fn stem(&self) -> String {
+        match self {
+            Self::Bundled(driver) => driver.name.into(),
+            Self::File(file, _) => file.crate_name(),
+        }
+    }
+
+    pub(crate) fn module(&self) -> &'static Loadable {
+        match self {
+            Self::Bundled(driver) => driver.module,
+            Self::File(_, module) => module,
+        }
+    }
+
+    pub(crate) fn exercise(&self, session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
+        match self {
+            Self::Bundled(driver) => (driver.exercise)(session, input),
+            Self::File(..) => exercise::generic(session, input),
+        }
+    }
+}
+
+fn is_file(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|ending| ending == "rs")
+}
+
+/// A file that the life reads, by the name it was given.
+#[derive(Debug)]
+pub(crate) struct Input {
+    given: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A fault plan: its text, and the file it was in.
+#[derive(Debug)]
+pub(crate) struct PlanText {
+    given: String,
+    text: String,
+}
+
+/// One life, ready to be run.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) driver: Driver,
+    devices: Vec<String>,
+    params: Vec<(String, String)>,
+    pub(crate) plan: Option<PlanText>,
+    pub(crate) input: Option<Input>,
+    pub(crate) seed: Option<u64>,
+    /// Answers to follow, instead of a seed.
+    choices: Option<Vec<u8>>,
+    /// Where they came from, if the command line named it.
+    choices_given: Option<String>,
+}
+
+impl Life {
+    /// The life that the command line describes. Everything that can be checked is checked before a driver is built.
+    pub(crate) fn from_args(args: &RunArgs, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
+        let takes_input = if is_file(&args.driver) { false } else { bundled::find(&args.driver)?.takes_input };
+        if args.input.is_some() && !takes_input {
+            let able: Vec<&str> = bundled::all().iter().filter(|driver| driver.takes_input).map(|driver| driver.name).collect();
+            let able = able.join(", ");
+            return Err(Failure::new(format_args!("{} has no use for --input; drivers that carry a file: {able}", args.driver)));
+        }
+        let mut devices = Vec::new();
+        for spec in &args.device {
+            devices.push(parse_device(spec).map(|_| spec.clone())?);
+        }
+        let plan = args.plan.as_deref().map(|path| -> Result<_, Failure> {
+            let plan = PlanText { given: path.display().to_string(), text: read_text(path)? };
+            plan.parse().map(|_| plan)
+        });
+        let input = args.input.as_deref().map(|path| -> Result<_, Failure> {
+            Ok(Input { given: path.display().to_string(), bytes: read(path)? })
+        });
+        let choices = args.choices.as_deref().map(|path| read_stream(path).map(|stream| stream.choices)).transpose()?;
+        let (plan, input) = (plan.transpose()?, input.transpose()?);
+        let driver = Driver::find(&args.driver, linked, out)?;
+        if devices.is_empty() {
+            devices = default_devices(&driver);
+        }
+        let life = Self {
+            driver,
+            devices,
+            params: args.param.clone(),
+            plan,
+            input,
+            seed: args.seed,
+            choices,
+            choices_given: args.choices.as_ref().map(|path| path.display().to_string()),
+        };
+        life.check_params().map(|()| life)
+    }
+
+    /// The life that a stream file holds; refuses one that could not be the same again.
+    pub(crate) fn from_stream(path: &Path, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
+        let stream = read_stream(path)?;
+        let refuse = |why: String| Failure::new(format_args!("{}: {why}", path.display()));
+        let recorded = stream.field("bringup").unwrap_or("another release");
+        if recorded != VERSION {
+            return Err(refuse(format!("recorded by bringup {recorded}, and this is bringup {VERSION}")));
+        }
+        let name = stream.field("driver").ok_or_else(|| refuse("it does not say which driver it is of".into()))?;
+        if is_file(name) {
+            let file = DriverFile::open(name)?;
+            let crc = format!("{:08x}", file.crc);
+            if stream.field("driver-crc") != Some(&crc) {
+                return Err(refuse(format!("{name} has changed since it was recorded")));
+            }
+        }
+        for spec in stream.all("device") {
+            parse_device(spec).map_err(|failure| refuse(failure.to_string()))?;
+        }
+        let plan = stream.field("plan").map(|text| {
+            let given = stream.field("plan-file").unwrap_or("its plan").to_owned();
+            PlanText { given, text: text.to_owned() }
+        });
+        if let Some(plan) = &plan {
+            plan.parse().map_err(|failure| refuse(failure.to_string()))?;
+        }
+        let input = match stream.field("input") {
+            Some(given) => {
+                let bytes = read(Path::new(given))?;
+                if stream.field("input-crc") != Some(&format!("{:08x}", crc32fast::hash(&bytes))) {
+                    return Err(refuse(format!("{given} has changed since it was recorded")));
+                }
+                Some(Input { given: given.into(), bytes })
+            }
+            None => None,
+        };
+        let params: Vec<_> = stream
+            .all("param")
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let life = Self {
+            driver: Driver::find(name, linked, out)?,
+            devices: stream.all("device").map(str::to_owned).collect(),
+            params,
+            plan,
+            input,
+            seed: stream.field("seed").and_then(|seed| seed.parse().ok()),
+            choices: Some(stream.choices.clone()),
+            choices_given: None,
+        };
+        life.check_params().map(|()| life)
+    }
+
+    /// The stream file of this life, with the choices that were taken in it.
+    pub(crate) fn stream(&self, choices: &[u8]) -> Stream {
+        let mut fields: Vec<(String, String)> = Vec::new();
+        let mut field = |key: &str, value: String| fields.push((key.into(), value));
+        field("bringup", VERSION.into());
+        field("driver", self.driver.name().into());
+        if let Driver::File(file, _) = &self.driver {
+            field("driver-crc", format!("{:08x}", file.crc));
+        }
+        for spec in &self.devices {
+            field("device", spec.clone());
+        }
+        for (name, value) in &self.params {
+            field("param", format!("{name}={value}"));
+        }
+        if let Some(plan) = &self.plan {
+            field("plan-file", plan.given.clone());
+            field("plan", plan.text.clone());
+        }
+        if let Some(input) = &self.input {
+            field("input", input.given.clone());
+            field("input-crc", format!("{:08x}", crc32fast::hash(&input.bytes)));
+        }
+        if let Some(seed) = self.seed {
+            field("seed", seed.to_string());
+        }
+        Stream { fields, choices: choices.to_vec() }
+    }
+
+    /// The command line that describes this life.
+    pub(crate) fn command(&self) -> String {
+        let mut words = vec!["bringup".into(), "run".into(), self.driver.name().to_owned()];
+        let mut option = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
+        if self.devices != default_devices(&self.driver) {
+            self.devices.iter().for_each(|spec| option("--device", spec));
+        }
+        self.params.iter().for_each(|(name, value)| option("--param", &format!("{name}={value}")));
+        if let Some(plan) = &self.plan {
+            option("--plan", &plan.given);
+        }
+        if let Some(input) = &self.input {
+            option("--input", &input.given);
+        }
+        if let Some(seed) = self.seed {
+            option("--seed", &seed.to_string());
+        }
+        if let Some(choices) = &self.choices_given {
+            option("--choices", choices);
+        }
+        words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Describes the machine of this life.
+    pub(crate) fn builder(&self) -> Result<Builder, Failure> {
+        let mut builder = Bench::builder();
+        let mut names: Vec<String> = Vec::new();
+        for spec in &self.devices {
+            let (kind, device) = parse_device(spec)?;
+            let same = names.iter().filter(|name| **name == kind).count();
+            builder = builder.boxed_device(&if same == 0 { kind.clone() } else { format!("{kind}{same}") }, device);
+            names.push(kind);
+        }
+        if let Some(plan) = &self.plan {
+            builder = builder.plan(plan.parse()?);
+        }
+        Ok(match (&self.choices, self.seed) {
+            (Some(choices), _) => builder.chooser(Replay::new(choices.clone())),
+            (None, Some(seed)) => builder.chooser(Seeded::new(seed)),
+            (None, None) => builder,
+        })
+    }
+
+    pub(crate) fn params(&self) -> Vec<(&str, &str)> {
+        self.params.iter().map(|(name, value)| (&**name, &**value)).collect()
+    }
+
+    /// Tries the module parameters, so that a mistake is the user's and not a finding.
+    fn check_params(&self) -> Result<(), Failure> {
+        let module = self.driver.module();
+        let driver = self.driver.name();
+        for param in module.params {
+            param.target.reset();
+        }
+        for (name, value) in &self.params {
+            let Some(param) = module.params.iter().find(|param| param.name == *name) else {
+                let known: Vec<&str> = module.params.iter().map(|param| param.name).collect();
+                let hint = suggest::hint(name, known.iter().copied());
+                let known = if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
+                return Err(Failure::new(format_args!("{driver} has no parameter \"{name}\"{hint} ({known})")));
+            };
+            const EEXIST: i32 = -17;
+            param.target.set(value).map_err(|code| match code {
+                EEXIST => Failure::new(format_args!("parameter {name} of {driver} is given twice")),
+                _ => Failure::new(format_args!("parameter {name} of {driver} takes a {}, not \"{value}\": {}", param.ty, Errno(code))),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The directory of the driver's file and how the user wrote it, to show paths in it that way.
+    pub(crate) fn driver_directory(&self) -> Option<(PathBuf, PathBuf)> {
+        match &self.driver {
+            Driver::Bundled(_) => None,
+            Driver::File(file, _) => Some(file.directories()),
+        }
+    }
+}
+
+impl PlanText {
+    fn parse(&self) -> Result<Plan, Failure> {
+        Plan::parse(&self.text).map_err(|error| Failure::new(format_args!("bad fault plan {}: {error}", self.given)))
+    }
+}
+
+/// What is plugged in if the command line says nothing: a bundled driver's devices; for any other driver one of each kind.
+fn default_devices(driver: &Driver) -> Vec<String> {
+    match driver {
+        Driver::Bundled(driver) => driver.default_devices.iter().map(ToString::to_string).collect(),
+        Driver::File(..) => registry::kinds().iter().map(|kind| kind.name.to_owned()).collect(),
+    }
+}
+
+fn parse_device(spec: &str) -> Result<(String, Box<dyn bringup_core::Device>), Failure> {
+    registry::parse(spec).map_err(Failure::new)
+}
+
+fn read_stream(path: &Path) -> Result<Stream, Failure> {
+    let bytes = read(path)?;
+    // What is not text fails as what it is not: a stream.
+    let text = String::from_utf8_lossy(&bytes);
+    Stream::parse(&text).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))
+}
+
+/// Quotes a word for the shell if it needs that.
+pub(crate) fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_only_where_a_shell_would_stumble() {
+        assert_eq!(quote("edu,dma_mask=0xff"), "edu,dma_mask=0xff");
+        assert_eq!(quote("my file"), "'my file'");
+        assert_eq!(quote("it's"), "'it'\\''s'");
+    }
+}

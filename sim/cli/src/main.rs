@@ -1,0 +1,5 @@
+//! The `bringup` command.
+
+fn main() -> std::process::ExitCode {
+    bringup::cli::main_with(None)
+}

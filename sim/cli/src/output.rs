@@ -1,0 +1,194 @@
+//! Standard output: text or JSON, colour where it is wanted, and paths as the user wrote them.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+use bringup_bench::LogLine;
+use bringup_core::Severity;
+use bringup_core::finding::Moment;
+
+use crate::failure::{Failure, reason};
+
+/// How a piece of text looks on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Bold,
+    Dim,
+    Red,
+    Yellow,
+    Green,
+}
+
+impl Style {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Bold => "1",
+            Self::Dim => "2",
+            Self::Red => "1;31",
+            Self::Yellow => "33",
+            Self::Green => "32",
+        }
+    }
+}
+
+pub(crate) fn severity_style(severity: Severity) -> Style {
+    if severity == Severity::Advice { Style::Yellow } else { Style::Red }
+}
+
+/// Replaces the beginnings of paths, so that output shows them as the user knows them and is the same on every machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Paths(Vec<(String, String)>);
+
+impl Paths {
+    /// From now on `from` is shown as `to`. What is added first is looked for first.
+    pub(crate) fn show(&mut self, from: String, to: String) {
+        self.0.push((from, to));
+    }
+
+    pub(crate) fn apply(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    }
+}
+
+/// Where everything that the command says goes.
+pub(crate) struct Out {
+    json: bool,
+    color: bool,
+    pub(crate) verbose: bool,
+    pub(crate) paths: Paths,
+    failed: Option<io::Error>,
+}
+
+impl fmt::Debug for Out {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Out").field("json", &self.json).field("color", &self.color).finish_non_exhaustive()
+    }
+}
+
+impl Out {
+    pub(crate) fn new(json: bool, verbose: bool) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let color = !json && !plain && io::stdout().is_terminal();
+        Self { json, color, verbose, paths: Paths::default(), failed: None }
+    }
+
+    /// Whether colour and progress are wanted.
+    pub(crate) fn is_lively(&self) -> bool {
+        self.color
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    pub(crate) fn paint(&self, style: Style, text: &str) -> String {
+        if self.color { format!("\x1b[{}m{text}\x1b[0m", style.code()) } else { text.to_owned() }
+    }
+
+    fn write(&mut self, text: &str) {
+        if self.failed.is_none() {
+            let mut stdout = io::stdout().lock();
+            self.failed = writeln!(stdout, "{text}").and_then(|()| stdout.flush()).err();
+        }
+    }
+
+    /// Prints a line of text; nothing where JSON was asked for.
+    pub(crate) fn line(&mut self, text: &str) {
+        if !self.json {
+            let text = self.paths.apply(text);
+            self.write(&text);
+        }
+    }
+
+    /// Prints "label  value", aligned with the others.
+    pub(crate) fn row(&mut self, label: &str, value: &str) {
+        let label = self.paint(Style::Dim, &format!("{label:<11}"));
+        self.line(&format!("  {label} {value}"));
+    }
+
+    /// Prints a line of the kernel log as dmesg does.
+    pub(crate) fn log(&mut self, line: &LogLine) {
+        let stamp = self.paint(Style::Green, &format!("[{:>12}]", Moment(line.at)));
+        let text = match line.level {
+            0..=3 => self.paint(Style::Red, &line.text),
+            4 => self.paint(Style::Yellow, &line.text),
+            _ => line.text.clone(),
+        };
+        self.line(&format!("{stamp} {text}"));
+    }
+
+    /// Prints the JSON document; nothing where text was asked for.
+    pub(crate) fn document(&mut self, value: &impl serde::Serialize) {
+        if self.json {
+            match serde_json::to_string_pretty(value) {
+                Ok(text) => self.write(&text),
+                Err(error) => self.failed = Some(error.into()),
+            }
+        }
+    }
+
+    /// Prints rows in columns as wide as their widest cell; the first row is the heading.
+    pub(crate) fn table(&mut self, rows: &[Vec<String>]) {
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        for (index, row) in rows.iter().enumerate() {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            let line = cells.collect::<Vec<_>>().join("  ").trim_end().to_owned();
+            let line = if index == 0 { self.paint(Style::Bold, &line) } else { line };
+            self.line(&line);
+        }
+    }
+
+    /// Says something on standard error when that was asked for.
+    pub(crate) fn verbose(&self, text: &str) {
+        if self.verbose {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Whether everything was written. A reader that went away (`| head`) is no failure.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        match self.failed {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::new(format_args!("cannot write to standard output: {}", reason(&error))))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Breaks text into lines of at most `width` characters.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        if lines[last].is_empty() {
+            lines[last].push_str(word);
+        } else if lines[last].chars().count() + 1 + word.chars().count() <= width {
+            lines[last].push(' ');
+            lines[last].push_str(word);
+        } else {
+            lines.push(word.into());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_shown_as_the_user_wrote_them() {
+        let mut paths = Paths::default();
+        paths.show("/home/me/drivers/".into(), "drivers/".into());
+        paths.show("/src/".into(), String::new());
+        assert_eq!(paths.apply("--> /home/me/drivers/a.rs:3, /src/b.rs:1"), "--> drivers/a.rs:3, b.rs:1");
+    }
+
+    #[test]
+    fn wrapped_lines_keep_to_the_width() {
+        assert_eq!(wrap("one two three four", 9), ["one two", "three", "four"]);
+    }
+}

@@ -1,0 +1,149 @@
+//! `bringup run`: one life of a driver, from power-on to the report.
+
+use std::path::{Path, PathBuf};
+
+use bringup_bench::module::Loadable;
+use bringup_bench::{Bench, Report};
+
+use crate::args::RunArgs;
+use crate::driver_build::source_root;
+use crate::exercise::{Exercised, Mishap, Session};
+use crate::failure::{Failure, complain};
+use crate::life::{Life, quote};
+use crate::matching::wanted;
+use crate::output::Out;
+use crate::output_file;
+use crate::report::{DeviceReport, RunReport};
+use crate::trace_file::TraceFile;
+
+/// What is to be written beside the report.
+pub(crate) struct Outputs {
+    pub(crate) trace: Option<TraceFile>,
+    /// Where the stream goes; if not said, a life with findings is saved in the current directory.
+    pub(crate) save: Option<PathBuf>,
+    /// The stream file that this life comes from: it is not saved again.
+    pub(crate) replayed: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &RunArgs, linked: Option<&'static Loadable>, out: &mut Out) -> Result<u8, Failure> {
+    let trace = args.trace.as_deref().map(TraceFile::new).transpose()?;
+    let life = Life::from_args(args, linked, out)?;
+    live(&life, &Outputs { trace, save: args.save_choices.clone(), replayed: None }, out)
+}
+
+/// Runs a life and tells what happened in it; the exit status.
+pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, Failure> {
+    show_paths(life, out);
+    let bench = life.builder()?.trace(outputs.trace.is_some()).build().map_err(Failure::new)?;
+    let mut session = Session::new(&bench, out);
+    let exercised = use_driver(life, &mut session);
+    let printed = session.printed();
+    let devices = devices(&bench);
+    let wanted = wanted(&bench, &devices);
+    let report = bench.finish();
+    report.log.iter().skip(printed).for_each(|line| out.log(line));
+    if let Some(wanted) = wanted.filter(|_| report.probe_errors.is_empty() && !report.crashed) {
+        return Err(Failure::new(format_args!("{} {wanted}", life.driver.name())));
+    }
+
+    let mishaps = mishaps(life, &report, &exercised);
+    let found = !report.is_clean() || mishaps.iter().any(|(_, excused)| !excused);
+    let mut failures: Vec<Failure> = Vec::new();
+    let stream = match save(life, outputs, &report, found) {
+        Ok(path) => path,
+        Err(failure) => {
+            failures.push(failure);
+            None
+        }
+    };
+    if let Some(trace) = &outputs.trace
+        && let Err(failure) = trace.write(&report.trace, &report.devices, &out.paths)
+    {
+        failures.push(failure);
+    }
+    let exit = if failures.is_empty() { u8::from(found) } else { 2 };
+    let reproduce = match &stream {
+        Some(path) => Some(format!("bringup replay {}", quote(&path.display().to_string()))),
+        None if !report.findings.is_empty() || found || life.seed.is_some() => Some(life.command()),
+        None => None,
+    };
+    let devices = devices.into_iter().map(|device| device.with_probe_error(&report.probe_errors)).collect();
+    let report = RunReport::new(life, &report, devices, &exercised, &mishaps, reproduce, exit);
+    report.print(out);
+    if failures.is_empty() {
+        return Ok(exit);
+    }
+    failures.iter().for_each(|failure| complain(&failure.to_string()));
+    Err(Failure::Told)
+}
+
+/// Paths in the driver's directory are shown as the user wrote them, our own from the top of the sources.
+fn show_paths(life: &Life, out: &mut Out) {
+    let with_slash = |path: &Path| if path.as_os_str().is_empty() { String::new() } else { format!("{}/", path.display()) };
+    if let Some((absolute, given)) = life.driver_directory() {
+        out.paths.show(with_slash(&absolute), with_slash(&given));
+    }
+    if let Ok(root) = source_root() {
+        out.paths.show(with_slash(&root), String::new());
+    }
+}
+
+fn use_driver(life: &Life, session: &mut Session<'_>) -> Exercised {
+    let loaded = session.bench.load_with(life.driver.module(), &life.params());
+    session.show_log();
+    let mut exercised = Exercised::default();
+    match loaded {
+        Ok(()) => exercised = life.driver.exercise(session, life.input.as_ref().map(|input| &*input.bytes)),
+        Err(error) => exercised.fail(&format!("load {}", life.driver.module().name), error),
+    }
+    exercised
+}
+
+fn devices(bench: &Bench) -> Vec<DeviceReport> {
+    let found: Vec<_> = bench.with_bus(|bus| {
+        bus.devices()
+            .map(|id| (bus.port(id).name().to_owned(), bus.port(id).function().id(), bus.address(id)))
+            .collect()
+    });
+    found
+        .into_iter()
+        .map(|(name, (vendor, device), address)| {
+            let driver = bench.driver_of(&name);
+            DeviceReport { name, id: format!("{vendor:04x}:{device:04x}"), address, driver, probe_error: None }
+        })
+        .collect()
+}
+
+/// What went wrong in the use of the driver, and whether the machine excuses it: an error that the driver reports is no
+/// wonder where memory ran out or a plan breaks things, and a wrong answer none where a plan changes data.
+fn mishaps(life: &Life, report: &Report, exercised: &Exercised) -> Vec<(String, bool)> {
+    let broken = life.plan.is_some();
+    let troubled = broken || report.stats.failed_allocations > 0;
+    // ENODEV and ENXIO are how a driver says that the device is not for it after all.
+    const NOT_MINE: [i32; 2] = [-19, -6];
+    let probes = report.probe_errors.iter().filter(|(_, _, code)| !NOT_MINE.contains(code)).map(|(driver, device, code)| Mishap {
+        what: format!("probe of {device} by {driver}: {}", bringup_bench::Errno(*code)),
+        wrong: false,
+    });
+    probes
+        .chain(exercised.mishaps.iter().cloned())
+        // What a crashed machine answers is not the driver's doing; the finding says what was.
+        .filter(|mishap| !report.crashed || mishap.wrong)
+        .map(|mishap| (mishap.what, if mishap.wrong { broken } else { troubled }))
+        .collect()
+}
+
+/// Saves the life where that was asked for, or where it is worth it; the stream file that holds it.
+fn save(life: &Life, outputs: &Outputs, report: &Report, found: bool) -> Result<Option<PathBuf>, Failure> {
+    if outputs.replayed.is_some() {
+        return Ok(outputs.replayed.clone());
+    }
+    let text = life.stream(&report.stream.choices).to_string();
+    let path = match &outputs.save {
+        Some(path) => path.clone(),
+        None if found => format!("bringup-{}-{:08x}.stream", life.driver.stem(), crc32fast::hash(text.as_bytes())).into(),
+        None => return Ok(None),
+    };
+    output_file::write(&path, text.as_bytes()).map_err(|error| Failure::file("save the choices to", &path, &error))?;
+    Ok(Some(path))
+}
