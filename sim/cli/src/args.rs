@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::suggest;
 
 /// Bring up a Linux driver written in Rust before it meets hardware.
 #[derive(Debug, Parser)]
@@ -113,6 +115,14 @@ pub(crate) fn one_line(error: &clap::Error) -> Option<String> {
     ) {
         return None;
     }
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+    {
+        let command = Cli::command();
+        let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let hint = suggest::hint(word, known.iter().copied());
+        return Some(format!("unknown command \"{word}\"{hint} (there are {})", known.join(", ")));
+    }
     let text = error.to_string();
     let mut parts: Vec<String> = Vec::new();
     for paragraph in text.split("\n\n") {
@@ -138,7 +148,7 @@ mod tests {
     #[test]
     fn complaints_are_one_line_and_name_the_word() {
         for (arguments, word) in [
-            (&["bringup", "rnu"][..], "'rnu'"),
+            (&["bringup", "rnu"][..], "did you mean \"run\"?"),
             (&["bringup", "run", "edu", "--sed", "1"][..], "--seed"),
             (&["bringup", "run", "edu", "--seed", "many"][..], "many"),
             (&["bringup", "run"][..], "<DRIVER>"),

@@ -45,12 +45,6 @@ impl DriverFile {
         if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
     }
 
-    /// The directory that the file is in: in full, and as the user wrote it.
-    pub(crate) fn directories(&self) -> (PathBuf, PathBuf) {
-        let parent = |path: &Path| path.parent().map(Path::to_owned).unwrap_or_default();
-        (parent(&self.absolute), parent(Path::new(&self.given)))
-    }
-
     /// Builds the runner if it has to be built, and becomes it, with the arguments that this process has. Returns if that fails.
     pub(crate) fn build_and_become(&self, out: &Out) -> Failure {
         // The lock goes with this process' image, when the runner is already running and cannot be replaced under it.
@@ -72,7 +66,7 @@ impl DriverFile {
                 stamp
             }
             None => {
-                out.verbose(&format!("{}: built", self.given));
+                out.verbose(&format!("{}: building", self.given));
                 workspace.write()?;
                 compile::compile(&workspace, &self.given, out, |text| self.show(text, out))?
             }
@@ -86,23 +80,35 @@ impl DriverFile {
 
     /// Shows one of rustc's messages, with the driver's path as the user gave it.
     fn show(&self, rendered: &str, out: &Out) {
-        let (absolute, given) = self.directories();
-        let given = if given.as_os_str().is_empty() { String::new() } else { format!("{}/", given.display()) };
-        let mut paths = Paths::default();
-        paths.show(format!("{}/", absolute.display()), given);
-        if let Ok(root) = source_root() {
-            paths.show(format!("{}/", root.display()), String::new());
-        }
-        let text = paths.apply(rendered);
+        let text = shown_paths(Some(self)).apply(rendered);
         let text = if out.is_lively() { text } else { without_colour(&text) };
         // Nobody to tell is no reason to stop.
         let _ = write!(io::stderr(), "{text}");
     }
 }
 
+/// How paths are shown: those in the driver's directory as the user wrote them, our own from the top of our sources.
+pub(crate) fn shown_paths(driver: Option<&DriverFile>) -> Paths {
+    let directory = |path: &Path| match path.as_os_str().is_empty() {
+        true => String::new(),
+        false => format!("{}/", path.display()),
+    };
+    let mut paths = Paths::default();
+    if let Some(driver) = driver
+        && let (Some(absolute), Some(given)) = (driver.absolute.parent(), Path::new(&driver.given).parent())
+    {
+        paths.show(directory(absolute), directory(given));
+    }
+    if let Ok(root) = source_root() {
+        paths.show(directory(&root), String::new());
+    }
+    paths
+}
+
 /// Where the sources of the kernel crate and of this command are.
 pub(crate) fn source_root() -> Result<PathBuf, Failure> {
-    let is_ours = |root: &Path| root.join("drivers/kernel/Cargo.toml").is_file() && root.join("sim/cli/Cargo.toml").is_file();
+    let is_ours =
+        |root: &Path| root.join("drivers/kernel/Cargo.toml").is_file() && root.join("sim/cli/Cargo.toml").is_file();
     if let Some(root) = std::env::var_os("BRINGUP_SOURCE").filter(|value| !value.is_empty()) {
         let root = std::path::absolute(&root).map_err(|error| Failure::new(reason(&error)))?;
         return if is_ours(&root) {

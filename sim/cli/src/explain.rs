@@ -37,7 +37,11 @@ pub(crate) fn explain(id: &str, out: &mut Out) -> Result<u8, Failure> {
     });
     let head = out.paint(severity_style(rule.severity), &format!("{}[{}]", rule.severity, rule.id));
     out.line(&format!("{head}: {}", rule.title));
-    for paragraph in rule.page.split("\n\n").chain([&*format!("## How to mend it\n{}", rule.fix), &*format!("## See\n{}", rule.reference)]) {
+    for paragraph in rule
+        .page
+        .split("\n\n")
+        .chain([&*format!("## How to mend it\n{}", rule.fix), &*format!("## See\n{}", rule.reference)])
+    {
         out.line("");
         let (heading, text) = match paragraph.trim().strip_prefix("## ") {
             Some(rest) => rest.split_once('\n').unwrap_or((rest, "")),

@@ -34,7 +34,8 @@ pub(crate) fn reason(error: &io::Error) -> String {
 
 /// Reads a whole text file.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(read(path)?).map_err(|_| Failure::new(format_args!("cannot read {}: it is not text", path.display())))
+    String::from_utf8(read(path)?)
+        .map_err(|_| Failure::new(format_args!("cannot read {}: it is not text", path.display())))
 }
 
 /// Reads a whole file.

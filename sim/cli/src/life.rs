@@ -1,6 +1,6 @@
 //! All that a life depends on: what the command line says, what a stream file keeps, and how one becomes the other.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bringup_bench::module::Loadable;
 use bringup_bench::{Bench, Builder, Errno};
@@ -64,6 +64,14 @@ impl Driver {
         }
     }
 
+    /// The file that it comes from, if it comes from one.
+    pub(crate) fn file(&self) -> Option<&DriverFile> {
+        match self {
+            Self::Bundled(_) => None,
+            Self::File(file, _) => Some(file),
+        }
+    }
+
     pub(crate) fn exercise(&self, session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
         match self {
             Self::Bundled(driver) => (driver.exercise)(session, input),
@@ -110,9 +118,13 @@ impl Life {
     pub(crate) fn from_args(args: &RunArgs, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
         let takes_input = if is_file(&args.driver) { false } else { bundled::find(&args.driver)?.takes_input };
         if args.input.is_some() && !takes_input {
-            let able: Vec<&str> = bundled::all().iter().filter(|driver| driver.takes_input).map(|driver| driver.name).collect();
+            let able: Vec<&str> =
+                bundled::all().iter().filter(|driver| driver.takes_input).map(|driver| driver.name).collect();
             let able = able.join(", ");
-            return Err(Failure::new(format_args!("{} has no use for --input; drivers that carry a file: {able}", args.driver)));
+            return Err(Failure::new(format_args!(
+                "{} has no use for --input; drivers that carry a file: {able}",
+                args.driver
+            )));
         }
         let mut devices = Vec::new();
         for spec in &args.device {
@@ -122,9 +134,10 @@ impl Life {
             let plan = PlanText { given: path.display().to_string(), text: read_text(path)? };
             plan.parse().map(|_| plan)
         });
-        let input = args.input.as_deref().map(|path| -> Result<_, Failure> {
-            Ok(Input { given: path.display().to_string(), bytes: read(path)? })
-        });
+        let input = args
+            .input
+            .as_deref()
+            .map(|path| -> Result<_, Failure> { Ok(Input { given: path.display().to_string(), bytes: read(path)? }) });
         let choices = args.choices.as_deref().map(|path| read_stream(path).map(|stream| stream.choices)).transpose()?;
         let (plan, input) = (plan.transpose()?, input.transpose()?);
         let driver = Driver::find(&args.driver, linked, out)?;
@@ -154,7 +167,7 @@ impl Life {
         }
         let name = stream.field("driver").ok_or_else(|| refuse("it does not say which driver it is of".into()))?;
         if is_file(name) {
-            let file = DriverFile::open(name)?;
+            let file = DriverFile::open(name).map_err(|failure| refuse(failure.to_string()))?;
             let crc = format!("{:08x}", file.crc);
             if stream.field("driver-crc") != Some(&crc) {
                 return Err(refuse(format!("{name} has changed since it was recorded")));
@@ -172,7 +185,7 @@ impl Life {
         }
         let input = match stream.field("input") {
             Some(given) => {
-                let bytes = read(Path::new(given))?;
+                let bytes = read(Path::new(given)).map_err(|failure| refuse(failure.to_string()))?;
                 if stream.field("input-crc") != Some(&format!("{:08x}", crc32fast::hash(&bytes))) {
                     return Err(refuse(format!("{given} has changed since it was recorded")));
                 }
@@ -231,7 +244,7 @@ impl Life {
     pub(crate) fn command(&self) -> String {
         let mut words = vec!["bringup".into(), "run".into(), self.driver.name().to_owned()];
         let mut option = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
-        if self.devices != default_devices(&self.driver) {
+        if !self.has_default_devices() {
             self.devices.iter().for_each(|spec| option("--device", spec));
         }
         self.params.iter().for_each(|(name, value)| option("--param", &format!("{name}={value}")));
@@ -248,6 +261,11 @@ impl Life {
             option("--choices", choices);
         }
         words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Whether the devices are those that are plugged in if the command line names none.
+    pub(crate) fn has_default_devices(&self) -> bool {
+        self.devices == default_devices(&self.driver)
     }
 
     /// Describes the machine of this life.
@@ -285,24 +303,21 @@ impl Life {
             let Some(param) = module.params.iter().find(|param| param.name == *name) else {
                 let known: Vec<&str> = module.params.iter().map(|param| param.name).collect();
                 let hint = suggest::hint(name, known.iter().copied());
-                let known = if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
+                let known =
+                    if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
                 return Err(Failure::new(format_args!("{driver} has no parameter \"{name}\"{hint} ({known})")));
             };
             const EEXIST: i32 = -17;
             param.target.set(value).map_err(|code| match code {
                 EEXIST => Failure::new(format_args!("parameter {name} of {driver} is given twice")),
-                _ => Failure::new(format_args!("parameter {name} of {driver} takes a {}, not \"{value}\": {}", param.ty, Errno(code))),
+                _ => Failure::new(format_args!(
+                    "parameter {name} of {driver} takes a {}, not \"{value}\": {}",
+                    param.ty,
+                    Errno(code)
+                )),
             })?;
         }
         Ok(())
-    }
-
-    /// The directory of the driver's file and how the user wrote it, to show paths in it that way.
-    pub(crate) fn driver_directory(&self) -> Option<(PathBuf, PathBuf)> {
-        match &self.driver {
-            Driver::Bundled(_) => None,
-            Driver::File(file, _) => Some(file.directories()),
-        }
     }
 }
 
@@ -334,7 +349,11 @@ fn read_stream(path: &Path) -> Result<Stream, Failure> {
 /// Quotes a word for the shell if it needs that.
 pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,9 @@ fn show(out: &mut Out, objects: &[Value], heading: &[&str], rows: Vec<Vec<String
 }
 
 fn devices(out: &mut Out) {
-    let ids = |kind: &registry::DeviceKind| kind.ids.iter().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}")).collect::<Vec<_>>();
+    let ids = |kind: &registry::DeviceKind| {
+        kind.ids.iter().map(|(vendor, device)| format!("{vendor:04x}:{device:04x}")).collect::<Vec<_>>()
+    };
     let mut objects = Vec::new();
     let mut rows = Vec::new();
     for kind in registry::kinds() {

@@ -18,9 +18,15 @@ pub(crate) fn wanted(bench: &Bench, devices: &[DeviceReport]) -> Option<String> 
     let ours: Vec<&str> = registry::kinds()
         .iter()
         .map(|kind| kind.name)
-        .filter(|name| registry::parse(name).is_ok_and(|(_, device)| rows.iter().any(|row| matches(row, &device.function()))))
+        .filter(|name| {
+            registry::parse(name).is_ok_and(|(_, device)| rows.iter().any(|row| matches(row, &device.function())))
+        })
         .collect();
-    let ours = if ours.is_empty() { "no bundled device is one".into() } else { format!("bundled: --device {}", ours.join(", ")) };
+    let ours = if ours.is_empty() {
+        "no bundled device is one".into()
+    } else {
+        format!("bundled: --device {}", ours.join(", "))
+    };
     Some(format!("found no device: it wants {}, and none that is plugged in is one; {ours}", wanted.join(", ")))
 }
 
@@ -35,8 +41,14 @@ fn matches(row: &PciId, function: &Function) -> bool {
 mod tests {
     use super::*;
 
-    const ROW: PciId =
-        PciId { vendor: PciId::ANY, device: PciId::ANY, subvendor: PciId::ANY, subdevice: PciId::ANY, class: 0, class_mask: 0 };
+    const ROW: PciId = PciId {
+        vendor: PciId::ANY,
+        device: PciId::ANY,
+        subvendor: PciId::ANY,
+        subdevice: PciId::ANY,
+        class: 0,
+        class_mask: 0,
+    };
 
     #[test]
     fn row_matches_by_ids_and_by_class_under_its_mask() {

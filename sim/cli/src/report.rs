@@ -48,6 +48,8 @@ pub(crate) struct RunReport {
     /// The exit status.
     exit: u8,
     #[serde(skip)]
+    devices_were_named: bool,
+    #[serde(skip)]
     rows: Vec<(String, String)>,
     #[serde(skip)]
     rendered: Vec<(Severity, String)>,
@@ -151,9 +153,16 @@ impl RunReport {
             driver: life.driver.name().into(),
             from_file: matches!(life.driver, Driver::File(..)),
             devices,
-            log: report.log.iter().map(|line| LogReport { at: line.at, level: line.level, text: line.text.clone() }).collect(),
+            log: report
+                .log
+                .iter()
+                .map(|line| LogReport { at: line.at, level: line.level, text: line.text.clone() })
+                .collect(),
             exercise: exercised.facts.iter().map(|fact| (fact.name.clone(), fact.value.clone())).collect(),
-            mishaps: mishaps.iter().map(|(what, excused)| MishapReport { what: what.clone(), excused: *excused }).collect(),
+            mishaps: mishaps
+                .iter()
+                .map(|(what, excused)| MishapReport { what: what.clone(), excused: *excused })
+                .collect(),
             findings: findings.collect(),
             operations: report.operations,
             interrupts: report.stats.interrupts,
@@ -165,6 +174,7 @@ impl RunReport {
             crashed: report.crashed,
             reproduce,
             exit,
+            devices_were_named: !life.has_default_devices() || matches!(life.driver, Driver::Bundled(_)),
             rows: exercised.facts.iter().map(|fact| (fact.name.clone(), fact.text.clone())).collect(),
             rendered: report.findings.iter().map(|finding| (finding.rule.severity, finding.to_string())).collect(),
         }
@@ -188,9 +198,16 @@ impl RunReport {
         self.print_devices(out);
         out.row("operations", &self.operations.to_string());
         out.row("interrupts", &self.interrupts.to_string());
-        let failed = if self.failed_allocations > 0 { format!(", {} made to fail", self.failed_allocations) } else { String::new() };
+        let failed = if self.failed_allocations > 0 {
+            format!(", {} made to fail", self.failed_allocations)
+        } else {
+            String::new()
+        };
         out.row("allocations", &format!("{}{failed}", self.allocations));
-        out.row("time", &format!("{}.{:06} s virtual", self.virtual_ns / 1_000_000_000, self.virtual_ns % 1_000_000_000 / 1_000));
+        out.row(
+            "time",
+            &format!("{}.{:06} s virtual", self.virtual_ns / 1_000_000_000, self.virtual_ns % 1_000_000_000 / 1_000),
+        );
         let seed = self.seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
         out.row("choices", &format!("{}{seed}", self.choices));
         self.print_mishaps(out);
@@ -208,12 +225,16 @@ impl RunReport {
     }
 
     fn print_devices(&self, out: &mut Out) {
-        let width = self.devices.iter().map(|device| device.name.len()).max().unwrap_or(0);
-        for (index, device) in self.devices.iter().enumerate() {
+        // Devices that nobody asked for and nobody took are not worth a line.
+        let worth =
+            |device: &&DeviceReport| self.devices_were_named || device.driver.is_some() || device.probe_error.is_some();
+        let devices: Vec<&DeviceReport> = self.devices.iter().filter(worth).collect();
+        let width = devices.iter().map(|device| device.name.len()).max().unwrap_or(0);
+        for (index, device) in devices.iter().enumerate() {
             let label = if index == 0 { "devices" } else { "" };
             out.row(label, &format!("{:<width$}  {}  {}  {}", device.name, device.id, device.address, device.state()));
         }
-        if self.devices.is_empty() {
+        if devices.is_empty() {
             out.row("devices", "none");
         }
     }
@@ -238,7 +259,8 @@ impl RunReport {
             out.line("");
             let mut lines = text.lines();
             let first = lines.next().unwrap_or_default();
-            let (head, what) = first.split_once("]:").map_or((first, String::new()), |(head, what)| (head, format!("]:{what}")));
+            let (head, what) =
+                first.split_once("]:").map_or((first, String::new()), |(head, what)| (head, format!("]:{what}")));
             let head = out.paint(severity_style(*severity), head);
             out.line(&format!("{head}{what}"));
             for line in lines {

@@ -1,12 +1,12 @@
 //! `bringup run`: one life of a driver, from power-on to the report.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bringup_bench::module::Loadable;
 use bringup_bench::{Bench, Report};
 
 use crate::args::RunArgs;
-use crate::driver_build::source_root;
+use crate::driver_build::shown_paths;
 use crate::exercise::{Exercised, Mishap, Session};
 use crate::failure::{Failure, complain};
 use crate::life::{Life, quote};
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &RunArgs, linked: Option<&'static Loadable>, out: &mut O
 
 /// Runs a life and tells what happened in it; the exit status.
 pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, Failure> {
-    show_paths(life, out);
+    out.paths = shown_paths(life.driver.file());
     let bench = life.builder()?.trace(outputs.trace.is_some()).build().map_err(Failure::new)?;
     let mut session = Session::new(&bench, out);
     let exercised = use_driver(life, &mut session);
@@ -77,17 +77,6 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
     Err(Failure::Told)
 }
 
-/// Paths in the driver's directory are shown as the user wrote them, our own from the top of the sources.
-fn show_paths(life: &Life, out: &mut Out) {
-    let with_slash = |path: &Path| if path.as_os_str().is_empty() { String::new() } else { format!("{}/", path.display()) };
-    if let Some((absolute, given)) = life.driver_directory() {
-        out.paths.show(with_slash(&absolute), with_slash(&given));
-    }
-    if let Ok(root) = source_root() {
-        out.paths.show(with_slash(&root), String::new());
-    }
-}
-
 fn use_driver(life: &Life, session: &mut Session<'_>) -> Exercised {
     let loaded = session.bench.load_with(life.driver.module(), &life.params());
     session.show_log();
@@ -121,10 +110,10 @@ fn mishaps(life: &Life, report: &Report, exercised: &Exercised) -> Vec<(String, 
     let troubled = broken || report.stats.failed_allocations > 0;
     // ENODEV and ENXIO are how a driver says that the device is not for it after all.
     const NOT_MINE: [i32; 2] = [-19, -6];
-    let probes = report.probe_errors.iter().filter(|(_, _, code)| !NOT_MINE.contains(code)).map(|(driver, device, code)| Mishap {
-        what: format!("probe of {device} by {driver}: {}", bringup_bench::Errno(*code)),
-        wrong: false,
-    });
+    let probes =
+        report.probe_errors.iter().filter(|(_, _, code)| !NOT_MINE.contains(code)).map(|(driver, device, code)| {
+            Mishap { what: format!("probe of {device} by {driver}: {}", bringup_bench::Errno(*code)), wrong: false }
+        });
     probes
         .chain(exercised.mishaps.iter().cloned())
         // What a crashed machine answers is not the driver's doing; the finding says what was.
@@ -141,7 +130,9 @@ fn save(life: &Life, outputs: &Outputs, report: &Report, found: bool) -> Result<
     let text = life.stream(&report.stream.choices).to_string();
     let path = match &outputs.save {
         Some(path) => path.clone(),
-        None if found => format!("bringup-{}-{:08x}.stream", life.driver.stem(), crc32fast::hash(text.as_bytes())).into(),
+        None if found => {
+            format!("bringup-{}-{:08x}.stream", life.driver.stem(), crc32fast::hash(text.as_bytes())).into()
+        }
         None => return Ok(None),
     };
     output_file::write(&path, text.as_bytes()).map_err(|error| Failure::file("save the choices to", &path, &error))?;

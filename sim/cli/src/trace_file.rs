@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn json_record_holds_the_numbers_of_its_event() {
-        let event = Event::BarWrite { device: trace::DeviceId(0), bar: 0, offset: 0x20, width: 4, value: 128, place: None };
+        let event =
+            Event::BarWrite { device: trace::DeviceId(0), bar: 0, offset: 0x20, width: 4, value: 128, place: None };
         let mut out = Vec::new();
         write_json(&mut out, &[Record { position: 3, at: 1500, task: 1, event }], &["edu".into()]).unwrap();
         let value: Value = serde_json::from_slice(&out).unwrap();

@@ -1,7 +1,7 @@
 //! The bus: plugs devices in, enumerates them, and carries every access between CPU and device.
 
 use crate::choice::{Chooser, Quiet};
-use crate::device::{Access, Cx, Device, Refusal, Reset};
+use crate::device::{Access, Cx, Device, InterruptMode, Refusal, Reset};
 use crate::dma::Ram;
 use crate::fabric::{Delayed, Fabric, Message, Port, cost};
 use crate::fault::{Applied, Behaviour, Plan, Verb};
@@ -117,7 +117,7 @@ impl Bus {
         self.slots.push(Slot { device, port });
         self.assign_bars(id);
         let Slot { device, port } = &mut self.slots[usize::from(id.0)];
-        device.reset(&mut Cx { port, fabric: &mut self.fabric }, Reset::Power);
+        device.reset(&mut Cx { port, fabric: &mut self.fabric, place: None }, Reset::Power);
         Ok(id)
     }
 
@@ -250,6 +250,11 @@ impl Bus {
         let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
         let change = port.config.write(offset, width, value);
         port.mastered |= change.command && port.command(command::BUS_MASTER);
+        if (change.msi || change.msix) && port.interrupt_mode() != InterruptMode::Intx && port.pin {
+            // A function that sends messages lets go of its pin (PCIe 6.0 §7.7.1.2).
+            port.pin = false;
+            port.config.set_interrupt_status(false);
+        }
         if change.reset {
             self.reset(id, Reset::Function);
         } else if change.msi || change.msix || change.command {
@@ -273,7 +278,7 @@ impl Bus {
         port.mastered = false;
         let word = if kind == Reset::Function { "function" } else { "power" };
         self.fabric.operation(|| Event::Reset { device: id, kind: word });
-        device.reset(&mut Cx { port, fabric: &mut self.fabric }, kind);
+        device.reset(&mut Cx { port, fabric: &mut self.fabric, place: None }, kind);
     }
 
     /// Pulls a device out: from now on it reads as all ones, ignores writes, and neither does DMA nor interrupts.
@@ -339,7 +344,7 @@ impl Bus {
         }
         let at = Access { bar, offset, width };
         for _ in 0..MOST_RETRIES {
-            match device.read(&mut Cx { port, fabric: &mut self.fabric }, at) {
+            match device.read(&mut Cx { port, fabric: &mut self.fabric, place }, at) {
                 Ok(value) => return value,
                 Err(Refusal::NotYet(span)) => self.fabric.advance(span.max(1)),
                 Err(refusal) => {
@@ -402,7 +407,7 @@ impl Bus {
         }
         let at = Access { bar, offset, width };
         for _ in 0..MOST_RETRIES {
-            match device.write(&mut Cx { port, fabric: &mut self.fabric }, at, value) {
+            match device.write(&mut Cx { port, fabric: &mut self.fabric, place }, at, value) {
                 Ok(()) => return,
                 Err(Refusal::NotYet(span)) => self.fabric.advance(span.max(1)),
                 Err(refusal) => return self.refused(id, at, refusal, "write", place),
@@ -553,9 +558,9 @@ impl Bus {
             Some(Applied { behaviour: Behaviour::Duplicate, .. }) => again = true,
             _ => {}
         }
-        device.work(&mut Cx { port, fabric: &mut self.fabric });
+        device.work(&mut Cx { port, fabric: &mut self.fabric, place: None });
         if again {
-            device.work(&mut Cx { port, fabric: &mut self.fabric });
+            device.work(&mut Cx { port, fabric: &mut self.fabric, place: None });
         }
     }
 

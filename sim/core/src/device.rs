@@ -2,6 +2,7 @@
 
 use crate::dma::DeviceMemory;
 use crate::fabric::{Fabric, Port};
+use crate::finding::Place;
 use crate::pci::Function;
 use crate::time::Nanos;
 use crate::choice::Point;
@@ -108,6 +109,8 @@ pub enum DmaError {
 pub struct Cx<'a> {
     pub(crate) port: &'a mut Port,
     pub(crate) fabric: &'a mut Fabric,
+    /// The driver's line, while it accesses the device.
+    pub(crate) place: Option<Place>,
 }
 
 impl Cx<'_> {
@@ -165,6 +168,12 @@ impl Cx<'_> {
     /// Raises its only interrupt the way its driver set it up: a message for vector 0, or the pin.
     pub fn interrupt(&mut self) {
         if self.interrupt_mode() == InterruptMode::Intx { self.set_intx(true) } else { self.send_message(0) }
+    }
+
+    /// Says that the driver broke a rule of the device's documentation, where the device nevertheless answers. (Where it does
+    /// not, it answers [`Refusal::Misuse`].)
+    pub fn misuse(&mut self, what: &'static str) {
+        self.fabric.misuse(self.port, what, self.place);
     }
 
     /// Takes a choice: a number below `options` (2 to 256), 0 in the friendliest machine.

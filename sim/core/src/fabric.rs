@@ -9,7 +9,7 @@ use crate::choice::{Chooser, Choices, Point};
 use crate::device::{DmaError, InterruptMode};
 use crate::dma::{self, DeviceMemory, Fault, IoSpace, Ram};
 use crate::fault::{Applied, Behaviour, Faults, Plan, Verb};
-use crate::finding::Finding;
+use crate::finding::{Finding, Place};
 use crate::pci::{Bar, ConfigSpace, Function, MsiState, MsixState, Raised, command, offset};
 use crate::rules;
 use crate::time::{Nanos, Timers};
@@ -324,6 +324,10 @@ impl Fabric {
         if !self.is_misled(port.id) {
             self.report(finding.on_device(&port.name));
         }
+    }
+
+    pub(crate) fn misuse(&mut self, port: &Port, what: &'static str, place: Option<Place>) {
+        self.blame(port, Finding::new(&rules::DEVICE_MISUSE, format!("{}: {what}", port.name)).at_place(place));
     }
 
     pub(crate) fn dma_read(&mut self, port: &Port, iova: u64, into: &mut [u8]) -> Result<(), DmaError> {

@@ -15,8 +15,15 @@ use crate::output::Out;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 enum Message {
-    CompilerMessage { package_id: String, message: Diagnostic },
-    CompilerArtifact { package_id: String, target: Target, executable: Option<PathBuf> },
+    CompilerMessage {
+        package_id: String,
+        message: Diagnostic,
+    },
+    CompilerArtifact {
+        package_id: String,
+        target: Target,
+        executable: Option<PathBuf>,
+    },
     #[serde(other)]
     Other,
 }
@@ -38,7 +45,8 @@ impl Diagnostic {
     /// Whether it says something itself, rather than how many others there were.
     fn is_telling(&self) -> bool {
         matches!(&*self.level, "error" | "warning" | "error: internal compiler error")
-            && (!self.spans.is_empty() || !(self.message.starts_with("aborting due") || self.message.ends_with("emitted")))
+            && (!self.spans.is_empty()
+                || !(self.message.starts_with("aborting due") || self.message.ends_with("emitted")))
     }
 
     fn is_error(&self) -> bool {
@@ -138,7 +146,9 @@ impl Build {
         if let Some(error) = &self.our_error {
             show(error);
             let source = workspace.source.display();
-            return Failure::new(format_args!("cannot build {given}: Bringup's own sources in {source} do not compile"));
+            return Failure::new(format_args!(
+                "cannot build {given}: Bringup's own sources in {source} do not compile"
+            ));
         }
         match &self.runner_error {
             Some(error) if error.contains("BRINGUP_MODULE") => Failure::new(format_args!(
@@ -151,7 +161,10 @@ impl Build {
             None => {
                 let said = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
                 let fetch = if said.contains("offline") {
-                    format!(" (cargo fetch --manifest-path {}/Cargo.toml gets what is missing)", workspace.source.display())
+                    format!(
+                        " (cargo fetch --manifest-path {}/Cargo.toml gets what is missing)",
+                        workspace.source.display()
+                    )
                 } else {
                     String::new()
                 };

@@ -27,7 +27,9 @@ impl Stamp {
         let sources = dependencies(&listed);
         let mut files: BTreeSet<PathBuf> = BTreeSet::new();
         for source in sources {
-            files.extend(source.ancestors().skip(1).map(|directory| directory.join("Cargo.toml")).filter(|path| path.is_file()));
+            files.extend(
+                source.ancestors().skip(1).map(|directory| directory.join("Cargo.toml")).filter(|path| path.is_file()),
+            );
             files.insert(source);
         }
         let inputs = files.into_iter().map(|path| checksum(&path).map(|crc| (path, crc))).collect::<io::Result<_>>()?;

@@ -118,7 +118,10 @@ impl Workspace {
     }
 
     fn root_manifest(&self, ours: &Table) -> Table {
-        let mut manifest = table([("workspace", table([("resolver", "3".into()), ("members", strings(&["driver", "runner"]))]).into())]);
+        let mut manifest = table([(
+            "workspace",
+            table([("resolver", "3".into()), ("members", strings(&["driver", "runner"]))]).into(),
+        )]);
         if let Some(profiles) = ours.get("profile") {
             manifest.insert("profile".into(), profiles.clone());
         }
@@ -153,7 +156,11 @@ impl Workspace {
         let path = self.driver.to_string_lossy().into_owned();
         table([
             ("package", package.into()),
-            ("lib", table([("name", self.crate_name.clone().into()), ("path", path.into()), ("doctest", false.into())]).into()),
+            (
+                "lib",
+                table([("name", self.crate_name.clone().into()), ("path", path.into()), ("doctest", false.into())])
+                    .into(),
+            ),
             ("dependencies", dependencies.into()),
             ("lints", table([("rust", lints.into())]).into()),
         ])
@@ -168,7 +175,12 @@ impl Workspace {
     }
 
     fn package(&self, name: &str, edition: &str) -> Table {
-        table([("name", name.into()), ("version", "0.0.0".into()), ("edition", edition.into()), ("publish", false.into())])
+        table([
+            ("name", name.into()),
+            ("version", "0.0.0".into()),
+            ("edition", edition.into()),
+            ("publish", false.into()),
+        ])
     }
 
     fn ours(&self, path: &str) -> Value {

@@ -1,0 +1,349 @@
+//! Names the device models, says what options each takes, and turns text such as `edu,dma_mask=0xffffffff` into a device.
+
+use std::fmt;
+
+use bringup_core::Device;
+
+/// All kinds, sorted by name. A new device is one more line here, and a `KIND` in its file.
+static KINDS: [DeviceKind; 2] = [crate::edu::KIND, crate::testdev::KIND];
+
+/// A kind of device that can be made by name.
+#[derive(Debug)]
+pub struct DeviceKind {
+    /// The first word of its specification: `edu`.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub summary: &'static str,
+    /// The PCI vendor and device ids that it may have.
+    pub ids: &'static [(u16, u16)],
+    /// What can be said about it.
+    pub options: &'static [OptionDef],
+    pub(crate) make: fn(&Options) -> Result<Box<dyn Device>, String>,
+}
+
+/// An option of a kind of device.
+#[derive(Debug)]
+pub struct OptionDef {
+    /// What stands before the `=`.
+    pub name: &'static str,
+    /// What stands after it.
+    pub value: ValueKind,
+    /// What holds when the option is not given.
+    pub default: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+}
+
+/// What the value of an option looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// A number: decimal, or hexadecimal after `0x`.
+    Number,
+    /// A size in bytes: a number, with `K`, `M`, `G` or `T` behind it if wanted.
+    Bytes,
+    /// `on` or `off`; the option's name alone means `on`.
+    Bool,
+}
+
+impl ValueKind {
+    /// One word: `number`, `bytes` or `bool`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Bytes => "bytes",
+            Self::Bool => "bool",
+        }
+    }
+
+    /// What it takes, for messages.
+    #[must_use]
+    pub const fn takes(self) -> &'static str {
+        match self {
+            Self::Number => "a number below 2^64, such as 255 or 0xff",
+            Self::Bytes => "a number of bytes below 2^64, such as 4096, 0x1000, 64K, 1M or 2G",
+            Self::Bool => "\"on\" or \"off\"",
+        }
+    }
+
+    /// The value of `text` (1 and 0 for on and off); `None` if it has none.
+    fn parse(self, text: &str) -> Option<u64> {
+        match self {
+            Self::Number => number(text),
+            Self::Bytes => {
+                let (digits, shift) = match text.char_indices().last()? {
+                    (at, 'k' | 'K') => (&text[..at], 10),
+                    (at, 'm' | 'M') => (&text[..at], 20),
+                    (at, 'g' | 'G') => (&text[..at], 30),
+                    (at, 't' | 'T') => (&text[..at], 40),
+                    _ => (text, 0),
+                };
+                number(digits)?.checked_mul(1 << shift)
+            }
+            Self::Bool => match text {
+                "on" | "true" | "yes" => Some(1),
+                "off" | "false" | "no" => Some(0),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl fmt::Display for ValueKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
+    };
+    // The standard library would take a sign.
+    digits.chars().all(|c| c.is_digit(radix)).then(|| u64::from_str_radix(digits, radix).ok())?
+}
+
+/// The options of one specification, checked against what its kind takes.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    given: Vec<(&'static str, u64)>,
+}
+
+impl Options {
+    /// The value of a number or of a size; `None` if the option was not given.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| *value)
+    }
+
+    /// The value of a switch; `None` if the option was not given.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.number(name).map(|value| value != 0)
+    }
+}
+
+/// Why a specification names no device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// There is no such kind.
+    #[error("unknown device \"{name}\"{}", Hint(.nearest))]
+    UnknownDevice {
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        nearest: Option<&'static str>,
+    },
+    /// The kind has no such option.
+    #[error("{device} has no option \"{option}\"{}", Hint(.nearest))]
+    UnknownOption {
+        /// The kind.
+        device: &'static str,
+        /// What was given.
+        option: String,
+        /// What may have been meant.
+        nearest: Option<&'static str>,
+    },
+    /// An option stands there twice.
+    #[error("{device}: option \"{option}\" is given twice")]
+    Repeated {
+        /// The kind.
+        device: &'static str,
+        /// The option.
+        option: &'static str,
+    },
+    /// A value is not what its option takes.
+    #[error("{device}: {option} takes {}, not \"{value}\"", .takes.takes())]
+    BadValue {
+        /// The kind.
+        device: &'static str,
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        takes: ValueKind,
+    },
+    /// The options make no sense for the device.
+    #[error("{device}: {why}")]
+    Refused {
+        /// The kind.
+        device: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+struct Hint<'a>(&'a Option<&'static str>);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(name) => write!(f, "; did you mean \"{name}\"?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All kinds of devices, sorted by name.
+#[must_use]
+pub fn kinds() -> &'static [DeviceKind] {
+    &KINDS
+}
+
+/// Makes the device that `spec` describes: the name of a kind, then options, all separated by commas. Gives the kind's name
+/// with it.
+///
+/// # Errors
+/// When it names no kind or an option that the kind does not have, or when a value is not what its option takes.
+pub fn parse(spec: &str) -> Result<(String, Box<dyn Device>), SpecError> {
+    let mut words = spec.split(',').map(str::trim);
+    let name = words.next().unwrap_or("");
+    let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else {
+        let nearest = nearest(name, KINDS.iter().map(|kind| kind.name));
+        return Err(SpecError::UnknownDevice { name: name.into(), nearest });
+    };
+    let mut options = Options::default();
+    for word in words {
+        let (option, value) = kind.parse_option(word)?;
+        if options.number(option).is_some() {
+            return Err(SpecError::Repeated { device: kind.name, option });
+        }
+        options.given.push((option, value));
+    }
+    let device = (kind.make)(&options).map_err(|why| SpecError::Refused { device: kind.name, why })?;
+    Ok((kind.name.into(), device))
+}
+
+impl DeviceKind {
+    fn parse_option(&self, word: &str) -> Result<(&'static str, u64), SpecError> {
+        let device = self.name;
+        let (key, text) = word.split_once('=').map_or((word, None), |(key, text)| (key.trim(), Some(text.trim())));
+        let Some(def) = self.options.iter().find(|def| def.name == key) else {
+            let nearest = nearest(key, self.options.iter().map(|def| def.name));
+            return Err(SpecError::UnknownOption { device, option: key.into(), nearest });
+        };
+        let text = text.unwrap_or(if def.value == ValueKind::Bool { "on" } else { "" });
+        let value = def.value.parse(text);
+        let bad = || SpecError::BadValue { device, option: def.name, value: text.into(), takes: def.value };
+        Ok((def.name, value.ok_or_else(bad)?))
+    }
+}
+
+/// The name that takes the fewest edits to reach, if few are enough for it to be a slip.
+fn nearest(word: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let (distance, name) = names.map(|name| (edits(word, name), name)).min()?;
+    (distance <= name.len().div_ceil(3)).then_some(name)
+}
+
+/// How many characters must be inserted, deleted or replaced to make `from` into `to`.
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (index, a) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, b) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bringup_core::pci::BarKind;
+    use bringup_core::{Bus, BusConfig, Ram};
+
+    fn refusal(spec: &str) -> String {
+        parse(spec).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_kind_is_made_by_its_name_and_has_one_of_its_ids() {
+        for kind in kinds() {
+            let (name, device) = parse(kind.name).unwrap();
+            let mut bus = Bus::new(BusConfig::quiet(Ram::new(1 << 20).unwrap()));
+            let id = bus.plug(&name, device).unwrap();
+            let ids = (bus.config_read(id, 0, 2) as u16, bus.config_read(id, 2, 2) as u16);
+            assert!(kind.ids.contains(&ids), "{name}: {ids:x?}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_sorted_and_every_default_is_a_value_of_its_option() {
+        assert!(kinds().windows(2).all(|pair| pair[0].name < pair[1].name));
+        for def in kinds().iter().flat_map(|kind| kind.options) {
+            assert!(def.value.parse(def.default).is_some(), "{}", def.name);
+        }
+    }
+
+    #[test]
+    fn options_reach_the_device() {
+        let (_, device) = parse("pci-testdev, membar=64K").unwrap();
+        let mut bus = Bus::new(BusConfig::quiet(Ram::new(1 << 20).unwrap()));
+        let id = bus.plug("t", device).unwrap();
+        let (_, bar) = bus.bar(id, 2).unwrap();
+        assert_eq!((bar.size, bar.kind, bar.prefetchable), (65536, BarKind::Memory64, true));
+        let (name, _) = parse("edu,dma_mask=0xffffffff,dma_time_us=10").unwrap();
+        assert_eq!(name, "edu");
+    }
+
+    #[test]
+    fn unknown_names_come_with_the_nearest_one() {
+        assert_eq!(refusal("edo"), "unknown device \"edo\"; did you mean \"edu\"?");
+        assert_eq!(refusal("testdev"), "unknown device \"testdev\"; did you mean \"pci-testdev\"?");
+        assert_eq!(refusal("toaster"), "unknown device \"toaster\"");
+        assert_eq!(refusal(""), "unknown device \"\"");
+        assert_eq!(refusal("edu,dma-mask=1"), "edu has no option \"dma-mask\"; did you mean \"dma_mask\"?");
+        assert_eq!(refusal("edu,colour=red"), "edu has no option \"colour\"");
+        assert_eq!(refusal("edu,"), "edu has no option \"\"");
+    }
+
+    #[test]
+    fn bad_values_come_with_what_the_option_takes() {
+        let takes = "edu: dma_mask takes a number below 2^64, such as 255 or 0xff, not";
+        assert_eq!(refusal("edu,dma_mask=all"), format!("{takes} \"all\""));
+        assert_eq!(refusal("edu,dma_mask"), format!("{takes} \"\""));
+        assert_eq!(refusal("edu,dma_mask=+1"), format!("{takes} \"+1\""));
+        assert_eq!(refusal("edu,dma_mask=0x10000000000000000"), format!("{takes} \"0x10000000000000000\""));
+        assert_eq!(refusal("edu,dma_mask=1,dma_mask=2"), "edu: option \"dma_mask\" is given twice");
+        assert_eq!(refusal("edu,dma_time_us=18446744073709551615"), "edu: dma_time_us is more than 584 years");
+        let power = "pci-testdev: membar must be a power of two from 16 bytes to 1 TiB, not";
+        assert_eq!(refusal("pci-testdev,membar=3K"), format!("{power} 3072"));
+        assert_eq!(refusal("pci-testdev,membar=2T"), format!("{power} 2199023255552"));
+    }
+
+    #[test]
+    fn values_are_read_as_their_kind_says() {
+        assert_eq!(ValueKind::Number.parse("0xFF"), Some(255));
+        assert_eq!(ValueKind::Number.parse("0x"), None);
+        assert_eq!(ValueKind::Number.parse("4K"), None);
+        assert_eq!(ValueKind::Bytes.parse("4k"), Some(4096));
+        assert_eq!(ValueKind::Bytes.parse("0x10M"), Some(16 << 20));
+        assert_eq!(ValueKind::Bytes.parse("K"), None);
+        assert_eq!(ValueKind::Bytes.parse("99999999999999T"), None);
+        assert_eq!(ValueKind::Bytes.parse("1µ"), None);
+        assert_eq!(ValueKind::Bool.parse("off"), Some(0));
+        assert_eq!(ValueKind::Bool.parse("maybe"), None);
+    }
+
+    #[test]
+    fn a_switch_without_a_value_is_on() {
+        let kind = DeviceKind {
+            name: "lamp",
+            summary: "",
+            ids: &[],
+            options: &[OptionDef { name: "lit", value: ValueKind::Bool, default: "off", summary: "" }],
+            make: |_| Err("a lamp is no device".into()),
+        };
+        let options = |word| Options { given: vec![kind.parse_option(word).unwrap()] };
+        assert_eq!(options("lit").flag("lit"), Some(true));
+        assert_eq!(options("lit=off").flag("lit"), Some(false));
+        assert_eq!(options("lit").flag("dim"), None);
+    }
+}

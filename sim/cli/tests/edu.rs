@@ -1,0 +1,89 @@
+//! The bundled edu driver on the command line: a file through the device, the same life again, and what is left of it.
+
+mod command;
+
+use command::Room;
+use serde_json::{Value, json};
+
+/// A file of two whole pieces and a bit, in which no two pieces are the same.
+fn payload() -> Vec<u8> {
+    (0u32..9000).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+#[test]
+fn factorial_is_computed_when_there_is_no_input() {
+    let said = Room::new().bringup("run edu");
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.out.contains("  factorial   10! = 3628800\n"), "{}", said.out);
+    assert!(said.out.contains("bound to edu\n"));
+}
+
+#[test]
+fn file_goes_through_the_device_and_comes_back_the_same() {
+    let room = Room::new();
+    room.put("file", payload());
+    let report = room.bringup("run edu --input file --json").json();
+    let crc32 = format!("{:08x}", crc32fast::hash(&payload()));
+    assert_eq!(report["exit"], 0, "{report}");
+    assert_eq!(report["exercise"]["sent"], json!({"bytes": 9000, "crc32": crc32, "pieces": 3}));
+    assert_eq!(report["exercise"]["received"], json!({"bytes": 9000, "crc32": crc32, "same": true}));
+    assert!(report["interrupts"].as_u64() >= Some(6));
+}
+
+#[test]
+fn same_seed_gives_the_same_output_and_trace_and_replay_gives_them_too() {
+    let room = Room::new();
+    room.put("file", payload());
+    for seed in [1, 7, 1000] {
+        let run = |trace: &str| {
+            let said = room.bringup(&format!("run edu --input file --seed {seed} --save-choices life --trace {trace}"));
+            (said, std::fs::read(room.path(trace)).unwrap())
+        };
+        let (first, again) = (run("a.txt"), run("b.txt"));
+        let replayed = (room.bringup("replay life --trace c.txt"), std::fs::read(room.path("c.txt")).unwrap());
+        assert!(!first.1.is_empty());
+        assert_eq!(first, again);
+        assert_eq!(first, replayed);
+    }
+}
+
+#[test]
+fn replay_refuses_an_input_that_has_changed() {
+    let room = Room::new();
+    room.put("file", payload());
+    room.bringup("run edu --input file --save-choices life");
+    room.put("file", "something else");
+    assert_eq!(room.bringup("replay life").refusal(), "life: file has changed since it was recorded");
+}
+
+#[test]
+fn trace_as_json_is_one_object_a_record() {
+    let room = Room::new();
+    assert_eq!(room.bringup("run edu --trace trace.jsonl").status, 0);
+    let trace = std::fs::read_to_string(room.path("trace.jsonl")).unwrap();
+    let records: Vec<Value> = trace.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(records.windows(2).all(|pair| pair[0]["position"].as_u64() <= pair[1]["position"].as_u64()));
+    let write = records.iter().find(|record| record["kind"] == "bar-write" && record["fields"]["offset"] == 8).unwrap();
+    assert_eq!((&write["device"], &write["fields"]["value"]), (&json!("edu"), &json!(10)));
+}
+
+#[test]
+fn plan_that_changes_data_excuses_a_wrong_answer_but_it_is_shown() {
+    let room = Room::new();
+    room.put("file", payload());
+    room.put(
+        "plan.toml",
+        "version = 1\n[[fault]]\nverb = \"dma-write\"\ndevice = \"edu\"\ntimes = 1\ndo = \"corrupt\"\nmask = 1\n",
+    );
+    let report = room.bringup("run edu --input file --plan plan.toml --json").json();
+    assert_eq!((&report["exit"], &report["exercise"]["received"]["same"]), (&json!(0), &json!(false)));
+    assert_eq!(report["mishaps"][0]["excused"], true);
+}
+
+#[test]
+fn driver_without_its_device_says_which_it_wants() {
+    let said = Room::new().bringup("run edu --device pci-testdev");
+    assert_ne!(said.status, 0);
+    assert!(said.out.contains("pci-testdev  1b36:0005"), "{said:?}");
+    assert!(said.out.contains("refused by edu"), "{said:?}");
+}

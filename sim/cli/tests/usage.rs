@@ -1,0 +1,111 @@
+//! What the command says to input that it cannot use: one clear line and exit status 2. And its lists and pages.
+
+mod command;
+
+use command::Room;
+use serde_json::json;
+
+#[test]
+fn unknown_words_are_named_with_the_nearest_known_one() {
+    let room = Room::new();
+    for (arguments, line) in [
+        ("rnu edu", "unknown command \"rnu\"; did you mean \"run\"? (there are run, replay, list, explain)"),
+        ("run edu --device edo", "unknown device \"edo\"; did you mean \"edu\"?"),
+        ("run edu --device edu,dma-mask=1", "edu has no option \"dma-mask\"; did you mean \"dma_mask\"?"),
+        (
+            "explain dma-unmaped",
+            "unknown rule \"dma-unmaped\"; did you mean \"dma-unmapped\"? (bringup list checks shows them all)",
+        ),
+    ] {
+        assert_eq!(room.bringup(arguments).refusal(), line);
+    }
+    assert!(room.bringup("run edo").refusal().starts_with("unknown driver \"edo\"; did you mean \"edu\"?"));
+    assert!(room.bringup("run edu --sed 1").refusal().contains("'--seed'"));
+    assert!(room.bringup("list device").refusal().contains("devices"));
+}
+
+#[test]
+fn missing_and_unreadable_files_are_named_with_the_reason() {
+    let room = Room::new();
+    for option in ["--plan", "--input", "--choices"] {
+        let said = room.bringup(&format!("run edu {option} nowhere"));
+        assert_eq!(said.refusal(), "cannot read nowhere: No such file or directory");
+    }
+    assert_eq!(room.bringup("run nowhere.rs").refusal(), "cannot read nowhere.rs: No such file or directory");
+    assert_eq!(room.bringup("replay .").refusal(), "cannot read .: Is a directory");
+}
+
+#[test]
+fn damaged_files_are_refused_with_what_is_wrong_with_them() {
+    let room = Room::new();
+    room.put("plan", "version = 7");
+    room.put("noise", [0xff, 0x00, 0x80]);
+    room.put("old", "bringup-stream 9\ncrc 00000000\n");
+    room.put("short", "bringup-stream 1\ndriver edu\n");
+    room.put("bent", "bringup-stream 1\ndriver edu\ncrc 00000000\n");
+    let refusal = |arguments: &str| room.bringup(arguments).refusal().to_owned();
+    assert_eq!(refusal("run edu --plan plan"), "bad fault plan plan: it is of version 7; this bringup reads version 1");
+    assert_eq!(refusal("run edu --plan noise"), "cannot read noise: it is not text");
+    assert!(refusal("replay noise").starts_with("noise: not a bringup stream file"));
+    assert!(refusal("replay old").starts_with("old: stream file of version 9"));
+    assert!(refusal("replay short").starts_with("short: damaged stream file"));
+    assert!(refusal("run edu --choices bent").starts_with("bent: damaged stream file: its check sum"));
+}
+
+#[test]
+fn options_that_mean_nothing_are_refused() {
+    let room = Room::new();
+    room.put("driver.rs", "");
+    let refusal = |arguments: &str| room.bringup(arguments).refusal().to_owned();
+    assert!(refusal("run edu --seed x").contains("it takes a number"));
+    assert!(refusal("run edu --seed 1 --choices x").contains("cannot be used with"));
+    assert!(refusal("run edu --param depth").contains("NAME=VALUE"));
+    assert!(refusal("run edu --param no_such=1").starts_with("edu has no parameter \"no_such\""));
+    assert!(refusal("run edu --trace t.pcap").ends_with("the endings are .txt, .json and .jsonl"));
+    assert_eq!(refusal("run driver.rs --input x"), "driver.rs has no use for --input; drivers that carry a file: edu");
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let room = Room::new();
+    assert_eq!((room.bringup("--help").status, room.bringup("--version").out), (0, "bringup 0.1.0\n".into()));
+    assert_eq!(room.bringup("").status, 2);
+}
+
+#[test]
+fn lists_are_the_same_as_text_and_as_json() {
+    let room = Room::new();
+    for list in ["devices", "drivers", "checks", "faults"] {
+        let text = room.bringup(&format!("list {list}")).out;
+        let objects = room.bringup(&format!("list {list} --json")).json();
+        let objects = objects.as_array().expect("an array");
+        assert!(!objects.is_empty());
+        for object in objects {
+            let name = ["name", "id", "do"].iter().find_map(|key| object[*key].as_str()).expect("a name");
+            assert!(text.lines().any(|line| line.starts_with(name)), "{list}: {name} in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn every_check_has_a_page() {
+    let room = Room::new();
+    for check in room.bringup("list checks --json").json().as_array().expect("an array") {
+        let id = check["id"].as_str().expect("an id");
+        let said = room.bringup(&format!("explain {id}"));
+        assert_eq!(said.status, 0);
+        for part in
+            [id, "What it means", "Why it matters", "How to mend it", check["reference"].as_str().expect("a reference")]
+        {
+            let whole = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(whole.contains(part), "{id}: {part}");
+        }
+    }
+}
+
+#[test]
+fn page_is_there_as_json() {
+    let page = Room::new().bringup("explain leak-memory --json").json();
+    assert_eq!((&page["id"], &page["severity"]), (&json!("leak-memory"), &json!("error")));
+    assert!(page["page"].as_str().is_some_and(|page| page.starts_with("## What it means")));
+}
