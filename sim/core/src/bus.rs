@@ -473,9 +473,10 @@ impl Bus {
 
     #[cold]
     fn misuse(&mut self, id: DeviceId, finding: Finding, place: Option<Place>) -> bool {
-        // With its state changed behind the driver's back, the device may refuse what would have been right.
-        let excused = finding.rule == &rules::DEVICE_MISUSE || finding.rule == &rules::BAR_DISABLED;
-        if excused && self.fabric.is_misled(id) {
+        // With its state changed behind the driver's back, or after it lied, the device may refuse what would have been right.
+        let excused = (finding.rule == &rules::DEVICE_MISUSE && self.fabric.is_faulted(id))
+            || (finding.rule == &rules::BAR_DISABLED && self.fabric.is_misled(id));
+        if excused {
             return false;
         }
         let name = self.slots[usize::from(id.0)].port.name.clone();

@@ -158,7 +158,8 @@ pub struct Fabric {
     pub(crate) delayed: Timers<Delayed>,
     /// Devices that a fault of the plan met, bit by id.
     faulted: u64,
-    /// Devices that were told, by a fault, something else than their driver said: what they do is not the driver's fault.
+    /// Devices that were told, by a fault, something else than their driver said, or whose set-up their driver was deceived
+    /// about: what they do is not the driver's fault.
     misled: u64,
 }
 
@@ -248,7 +249,7 @@ impl Fabric {
     fn meet_slowly(&mut self, verb: Verb, port: &Port, bar: u8, address: u64, len: u64) -> Option<Applied> {
         let applied = self.faults.meet(verb, &port.name, bar, address, len)?;
         self.faulted |= 1 << port.id.0;
-        if matches!(verb, Verb::BarWrite | Verb::ConfigWrite | Verb::DmaRead) {
+        if matches!(verb, Verb::BarWrite | Verb::ConfigRead | Verb::ConfigWrite | Verb::DmaRead) {
             self.misled |= 1 << port.id.0;
         }
         self.event(|| Event::Fault { device: port.id, verb: verb.word(), behaviour: applied.behaviour.word() });
@@ -327,7 +328,9 @@ impl Fabric {
     }
 
     pub(crate) fn misuse(&mut self, port: &Port, what: &'static str, place: Option<Place>) {
-        self.blame(port, Finding::new(&rules::DEVICE_MISUSE, format!("{}: {what}", port.name)).at_place(place));
+        if !self.is_faulted(port.id) {
+            self.blame(port, Finding::new(&rules::DEVICE_MISUSE, format!("{}: {what}", port.name)).at_place(place));
+        }
     }
 
     pub(crate) fn dma_read(&mut self, port: &Port, iova: u64, into: &mut [u8]) -> Result<(), DmaError> {

@@ -1,0 +1,72 @@
+//! Memory barriers: what comes before them is seen before what comes after.
+//!
+//! The orderings are those of the Linux kernel memory model.
+
+#![expect(private_bounds, reason = "nobody else defines an ordering")]
+
+use crate::machine;
+
+/// What a barrier keeps in order, as its argument.
+pub mod ordering {
+    pub use crate::sync::atomic::ordering::Full;
+
+    /// Reads before it stay before reads after it.
+    pub struct Read;
+
+    /// Writes before it stay before writes after it.
+    pub struct Write;
+}
+
+pub use ordering::{Full, Read, Write};
+
+/// The orderings that a barrier can have.
+trait MemoryBarrier {}
+
+impl MemoryBarrier for Full {}
+impl MemoryBarrier for Read {}
+impl MemoryBarrier for Write {}
+
+/// What every barrier is. A point: devices may work, and interrupts arrive.
+fn run() {
+    if super::in_task() {
+        machine::barrier();
+    }
+}
+
+/// Orders memory and device accesses, as all processors and devices see them: `mb(Full)` is C's `mb()`, `mb(Read)` its
+/// `rmb()`, `mb(Write)` its `wmb()`.
+///
+/// Differs from Linux: the machine takes every barrier for a full one.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::barrier::{mb, Full, Read, Write};
+///
+/// mb(Read);
+/// mb(Write);
+/// mb(Full);
+/// ```
+#[doc(alias = "rmb")]
+#[doc(alias = "wmb")]
+pub fn mb<T: MemoryBarrier>(_: T) {
+    run();
+}
+
+/// Orders memory accesses as other processors see them; for what devices see use [`dma_mb`].
+///
+/// Differs from Linux: the machine takes every barrier for a full one.
+#[doc(alias = "smp_rmb")]
+#[doc(alias = "smp_wmb")]
+pub fn smp_mb<T: MemoryBarrier>(_: T) {
+    run();
+}
+
+/// Orders accesses to memory that is shared with devices, as these see them.
+///
+/// Differs from Linux: the machine takes every barrier for a full one.
+#[doc(alias = "dma_rmb")]
+#[doc(alias = "dma_wmb")]
+pub fn dma_mb<T: MemoryBarrier>(_: T) {
+    run();
+}
