@@ -435,10 +435,6 @@ impl pci::Driver for EduDriver {
             }
 
             pdev.enable_device_mem()?;
-            pdev.set_master();
-            // SAFETY: Nothing was allocated or mapped for the device yet.
-            unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<28>())? };
-
             let bar = pdev.iomap_region_sized::<{ regs::SIZE }>(0, c"edu")?;
             let id = bar.read(regs::ID);
             if u32::from(id.magic()) != MAGIC {
@@ -455,7 +451,23 @@ impl pci::Driver for EduDriver {
                 dev_err!(pdev, "the device does not answer\n");
                 return Err(EIO);
             }
-            // What an earlier user left must not be taken for ours.
+            // A transfer that an earlier user left behind would go on as soon as the device may master the bus.
+            if read_poll_timeout(
+                || Ok(bar.read(regs::DMA_COMMAND)),
+                |command| !command.run(),
+                Delta::from_millis(1),
+                Delta::from_millis(i64::from(TIMEOUT_MS)),
+            )
+            .is_err()
+            {
+                dev_err!(pdev, "the device is busy\n");
+                return Err(EBUSY);
+            }
+            pdev.set_master();
+            // SAFETY: Nothing was allocated or mapped for the device yet.
+            unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<28>())? };
+
+            // Nor may its interrupts be taken for ours.
             let stale = bar.read(regs::IRQ_STATUS).into_raw();
             if stale != 0 {
                 bar.write_reg(regs::IRQ_ACKNOWLEDGE::from(stale));

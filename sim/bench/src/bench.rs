@@ -17,7 +17,7 @@ use crate::module::Loadable;
 use crate::report::Report;
 use crate::rt::errno::{EBADF, EBUSY, EEXIST, ENODEV, ENOENT};
 use crate::rt::pci;
-use crate::rt::platform::PlatformDevice;
+use crate::rt::platform::{self, PlatformDevice};
 use crate::task::{self, Outcome, TaskId};
 use crate::{irq, rt, rules};
 
@@ -356,8 +356,14 @@ impl Bench {
     /// # Errors
     /// `ENODEV` when there is no such device or it has no driver.
     pub fn unbind(&self, device: &str) -> Result<(), Errno> {
-        let id = Self::find(device)?;
-        if self.run("unbind", || pci::unbind(id))? { Ok(()) } else { Err(Errno(ENODEV)) }
+        let platform = platform::find(device);
+        let id = if platform.is_none() { Some(Self::find(device)?) } else { None };
+        let unbound = self.run("unbind", || match (platform, id) {
+            (Some(device), _) => platform::unbind(device),
+            (None, Some(device)) => pci::unbind(device),
+            (None, None) => false,
+        })?;
+        if unbound { Ok(()) } else { Err(Errno(ENODEV)) }
     }
 
     /// Offers a device to the registered drivers (`echo ADDRESS > drivers_probe`).
@@ -567,7 +573,7 @@ impl Machine {
             timers: bringup_core::time::Timers::default(),
             hrtimers: Vec::new(),
             ledger: Ledger::default(),
-            platform: rt::platform::PlatformState::default(),
+            platform: platform::PlatformState::default(),
             drivers: std::collections::BTreeMap::new(),
             driver_ledger: Vec::new(),
             bindings: 0,
@@ -666,6 +672,7 @@ impl<R> Job<R> {
 /// [`Bench::run`] and [`Bench::spawn`].
 pub struct File {
     name: Rc<str>,
+    pins: bool,
     inner: RefCell<Option<Box<dyn OpenFile>>>,
     pos: RefCell<i64>,
 }
@@ -682,7 +689,7 @@ impl fmt::Debug for File {
 /// `ENOENT` when there is no such device, and the driver's own.
 pub fn open(name: &str) -> Result<File, Errno> {
     let ops = with(|m| m.chardevs.iter().find(|chardev| chardev.name == name).map(|chardev| chardev.ops.clone()));
-    open_ops(name, ops)
+    open_ops(name, ops, true)
 }
 
 /// Opens a debugfs file by its path below the root of debugfs.
@@ -691,10 +698,11 @@ pub fn open(name: &str) -> Result<File, Errno> {
 /// `ENOENT` when there is no such file, and the driver's own.
 pub fn open_debugfs(path: &str) -> Result<File, Errno> {
     let ops = with(|m| m.debugfs.iter().find(|node| m.debugfs_path(node) == path).and_then(|node| node.ops.clone()));
-    open_ops(path, ops)
+    open_ops(path, ops, false)
 }
 
-fn open_ops(name: &str, ops: Option<Rc<dyn crate::file::CharDevice>>) -> Result<File, Errno> {
+/// `pins`: an open file keeps its module from being unloaded. debugfs files have no owner in Rust drivers, and do not.
+fn open_ops(name: &str, ops: Option<Rc<dyn crate::file::CharDevice>>, pins: bool) -> Result<File, Errno> {
     let result = match ops {
         Some(ops) => ops.open(),
         None => Err(ENOENT),
@@ -702,12 +710,12 @@ fn open_ops(name: &str, ops: Option<Rc<dyn crate::file::CharDevice>>) -> Result<
     with(|m| {
         let code = result.as_ref().err().copied().unwrap_or(0);
         m.event(|| Event::Call { what: "open", file: name.into(), result: i64::from(code) });
-        if code == 0 {
+        if code == 0 && pins {
             m.open_files += 1;
         }
     });
     let inner = result.map_err(Errno)?;
-    Ok(File { name: name.into(), inner: RefCell::new(Some(inner)), pos: RefCell::new(0) })
+    Ok(File { name: name.into(), pins, inner: RefCell::new(Some(inner)), pos: RefCell::new(0) })
 }
 
 impl File {
@@ -778,8 +786,9 @@ impl Drop for File {
             return;
         }
         inner.release();
+        let pinned = u32::from(self.pins);
         try_with(|m| {
-            m.open_files = m.open_files.saturating_sub(1);
+            m.open_files = m.open_files.saturating_sub(pinned);
             m.event(|| Event::Call { what: "close", file: self.name.to_string(), result: 0 });
         });
     }

@@ -59,6 +59,11 @@ impl UserMemory {
         area.bytes.get_mut(from..from.checked_add(len)?)
     }
 
+    pub(crate) fn available(&self, address: usize, len: usize) -> usize {
+        let area = self.areas.iter().find(|area| address >= area.start && address - area.start <= area.bytes.len());
+        area.map_or(0, |area| (area.bytes.len() - (address - area.start)).min(len))
+    }
+
     pub(crate) fn read(&mut self, address: usize, into: &mut [u8]) -> Option<()> {
         if !into.is_empty() {
             into.copy_from_slice(self.range(address, into.len())?);

@@ -60,7 +60,9 @@ impl DriverFile {
     fn runner(&self, out: &Out) -> Result<(PathBuf, File), Failure> {
         let workspace = Workspace::locate(&self.absolute, &self.crate_name())?;
         let lock = workspace.lock()?;
-        let built = match Stamp::load(&workspace.stamp()).filter(Stamp::holds) {
+        let known = Stamp::load(&workspace.stamp());
+        let state = known.as_ref().map_or(self.crc, Stamp::state_of_inputs);
+        let built = match known.filter(Stamp::holds) {
             Some(stamp) => {
                 out.verbose(&format!("{}: taken from the cache", self.given));
                 stamp
@@ -68,7 +70,7 @@ impl DriverFile {
             None => {
                 out.verbose(&format!("{}: building", self.given));
                 workspace.write()?;
-                compile::compile(&workspace, &self.given, out, |text| self.show(text, out))?
+                compile::compile(&workspace, &self.given, state, out, |text| self.show(text, out))?
             }
         };
         // As after a build: what rustc objects to is said each time.

@@ -76,7 +76,16 @@ impl Exercised {
         self.facts.push(Fact { name: name.into(), text, value });
     }
 
-    /// A call that the driver refused.
+    /// What a call gave, or that the driver refused it.
+    fn answer<T>(&mut self, name: &str, result: Result<T, Errno>, show: impl FnOnce(T) -> (String, Value)) {
+        let (text, value) = match result {
+            Ok(answer) => show(answer),
+            Err(error) => (format!("refused: {error}"), json!({"errno": -error.0})),
+        };
+        self.fact(name, text, value);
+    }
+
+    /// A call that the driver should not have refused.
     pub(crate) fn fail(&mut self, call: &str, error: Errno) {
         self.mishaps.push(Mishap { what: format!("{call}: {error}"), wrong: false });
     }
@@ -88,27 +97,24 @@ impl Exercised {
 }
 
 /// What is done with a driver that is only known from its file: every device node is opened and closed, every debugfs file read.
+/// That it refuses may be right (a file that is only written to), so it is told and no failure.
 pub(crate) fn generic(session: &mut Session<'_>, _input: Option<&[u8]>) -> Exercised {
     let mut exercised = Exercised::default();
-    session.bench.advance(REST_NS);
+    let bench = session.bench;
+    bench.advance(REST_NS);
     session.show_log();
-    for name in session.bench.dev_names() {
-        if let Some(file) = session.open(&name, &mut exercised) {
-            drop(file);
-            session.show_log();
-            exercised.fact(&format!("/dev/{name}"), "opened and closed".into(), json!("opened"));
-        }
-    }
-    for path in session.bench.debugfs_paths().iter().filter(|path| !path.ends_with('/')) {
-        let content = session.bench.debugfs_read(path);
+    for name in bench.dev_names() {
+        let opened = bench.open(&name).map(drop);
         session.show_log();
-        match content {
-            Ok(bytes) => {
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                exercised.fact(&format!("debugfs/{path}"), preview(&text), json!(text));
-            }
-            Err(error) => exercised.fail(&format!("read debugfs/{path}"), error),
-        }
+        exercised.answer(&format!("/dev/{name}"), opened, |()| ("opened and closed".into(), json!("opened and closed")));
+    }
+    for path in bench.debugfs_paths().iter().filter(|path| !path.ends_with('/')) {
+        let content = bench.debugfs_read(path);
+        session.show_log();
+        exercised.answer(&format!("debugfs/{path}"), content, |bytes| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            (preview(&text), json!(text))
+        });
     }
     exercised
 }

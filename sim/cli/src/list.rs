@@ -88,7 +88,13 @@ fn faults(out: &mut Out) {
         .into_iter()
         .map(|behaviour| {
             let verbs = verbs(behaviour);
-            let verbs = if verbs.len() == Verb::ALL.len() { "all".to_owned() } else { verbs.join(" ") };
+            let others: Vec<&str> =
+                Verb::ALL.map(Verb::word).into_iter().filter(|word| !verbs.contains(word)).collect();
+            let verbs = match others.len() {
+                0 => "all".to_owned(),
+                1 | 2 => format!("all but {}", others.join(" ")),
+                _ => verbs.join(" "),
+            };
             vec![behaviour.word().into(), behaviour.summary().into(), verbs]
         })
         .collect();

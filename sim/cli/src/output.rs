@@ -46,7 +46,23 @@ impl Paths {
     }
 
     pub(crate) fn apply(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        text.split_inclusive('\n').map(|line| self.apply_to_line(line)).collect()
+    }
+
+    /// Replaces in one pass: what stands for a path is not looked at again.
+    fn apply_to_line(&self, line: &str) -> String {
+        let mut shown = String::with_capacity(line.len());
+        let mut rest = line;
+        let next = |rest: &str| {
+            let known = self.0.iter().filter(|(from, _)| !from.is_empty());
+            known.filter_map(|(from, to)| rest.find(from).map(|at| (at, from.len(), to))).min_by_key(|(at, ..)| *at)
+        };
+        while let Some((at, len, to)) = next(rest) {
+            shown.push_str(&rest[..at]);
+            shown.push_str(to);
+            rest = &rest[at + len..];
+        }
+        shown + rest
     }
 }
 
@@ -186,6 +202,14 @@ mod tests {
         paths.show("/home/me/drivers/".into(), "drivers/".into());
         paths.show("/src/".into(), String::new());
         assert_eq!(paths.apply("--> /home/me/drivers/a.rs:3, /src/b.rs:1"), "--> drivers/a.rs:3, b.rs:1");
+    }
+
+    #[test]
+    fn path_as_the_user_wrote_it_is_not_shortened_again() {
+        let mut paths = Paths::default();
+        paths.show("/src/drivers/".into(), "/src/drivers/".into());
+        paths.show("/src/".into(), String::new());
+        assert_eq!(paths.apply("/src/drivers/a.rs /src/sim/b.rs"), "/src/drivers/a.rs sim/b.rs");
     }
 
     #[test]

@@ -257,15 +257,10 @@ impl RunReport {
     fn print_findings(&self, out: &mut Out) {
         for (severity, text) in &self.rendered {
             out.line("");
-            let mut lines = text.lines();
-            let first = lines.next().unwrap_or_default();
-            let (head, what) =
-                first.split_once("]:").map_or((first, String::new()), |(head, what)| (head, format!("]:{what}")));
-            let head = out.paint(severity_style(*severity), head);
-            out.line(&format!("{head}{what}"));
-            for line in lines {
-                out.line(line);
-            }
+            let (head, rest) = text.split_once(']').map_or(("", &**text), |(head, rest)| (head, rest));
+            let head =
+                if head.is_empty() { String::new() } else { out.paint(severity_style(*severity), &format!("{head}]")) };
+            out.line(&format!("{head}{rest}"));
         }
     }
 }

@@ -2,6 +2,10 @@
 
 use crate::machine::try_with;
 
+/// What a barrier, and opening a section that was closed to interrupts or other tasks, costs in virtual nanoseconds: a loop
+/// of nothing else must get somewhere.
+const STEP: u64 = 5;
+
 /// What kind of context the caller runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
@@ -46,6 +50,7 @@ pub fn preempt_enable() {
         if let Some(task) = m.tasks.running() {
             task.preempt = task.preempt.saturating_sub(1);
         }
+        m.bus.fabric.advance(STEP);
     });
     super::point();
 }
@@ -65,7 +70,21 @@ pub fn local_irq_enable() {
         if let Some(task) = m.tasks.running() {
             task.irqs_off = task.irqs_off.saturating_sub(1);
         }
+        m.bus.fabric.advance(STEP);
     });
+    super::point();
+}
+
+/// Whether the caller runs with interrupts off: in a handler, or between [`local_irq_disable`] and [`local_irq_enable`].
+#[must_use]
+pub fn irqs_disabled() -> bool {
+    try_with(|m| !m.interrupts_enabled()).unwrap_or(false)
+}
+
+/// A moment of a loop that waits for memory to change: time passes, and what is due happens. A point.
+#[inline]
+pub fn spin() {
+    try_with(|m| m.bus.fabric.advance(1));
     super::point();
 }
 
@@ -83,7 +102,7 @@ pub fn is_crashed() -> bool {
 
 /// A memory barrier of any strength. A point.
 pub fn barrier() {
-    try_with(|m| m.bus.fabric.advance(5));
+    try_with(|m| m.bus.fabric.advance(STEP));
     super::point();
 }
 

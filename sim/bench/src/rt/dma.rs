@@ -150,7 +150,23 @@ pub unsafe fn map_streaming(
     pieces: Vec<(*mut u8, usize)>,
     direction: Direction,
 ) -> Result<(u32, Vec<(u64, u64)>), i32> {
-    let place = Location::caller();
+    // SAFETY: the caller's contract is the same.
+    unsafe { map_streaming_at(device, pieces, direction, Location::caller()) }
+}
+
+/// As [`map_streaming`], for a place that is known.
+///
+/// # Errors
+/// As there.
+///
+/// # Safety
+/// As there.
+pub unsafe fn map_streaming_at(
+    device: DeviceId,
+    pieces: Vec<(*mut u8, usize)>,
+    direction: Direction,
+    place: Place,
+) -> Result<(u32, Vec<(u64, u64)>), i32> {
     with(|m| {
         let len: u64 = pieces.iter().map(|(_, len)| *len as u64).sum();
         if len == 0 {

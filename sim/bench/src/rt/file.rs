@@ -3,6 +3,8 @@
 use std::panic::Location;
 use std::rc::Rc;
 
+use bringup_core::Place;
+
 use super::errno::{EEXIST, EFAULT, ENOENT};
 use super::sched;
 pub use crate::file::{CharDevice, OpenFile};
@@ -15,7 +17,14 @@ use crate::machine::{Chardev, DebugNode, with};
 /// `EEXIST` when the name is taken.
 #[track_caller]
 pub fn misc_register(name: &'static str, ops: Rc<dyn CharDevice>) -> Result<u32, i32> {
-    let place = Location::caller();
+    misc_register_at(name, ops, Location::caller())
+}
+
+/// As [`misc_register`], for a place that is known.
+///
+/// # Errors
+/// As there.
+pub fn misc_register_at(name: &'static str, ops: Rc<dyn CharDevice>, place: Place) -> Result<u32, i32> {
     with(|m| {
         if m.chardevs.iter().any(|chardev| chardev.name == name) {
             return Err(EEXIST);
@@ -44,7 +53,19 @@ pub fn misc_deregister(id: u32) {
 /// `EEXIST` when the name is taken, `ENOENT` when the parent is gone.
 #[track_caller]
 pub fn debugfs_create(parent: Option<u32>, name: &str, ops: Option<Rc<dyn CharDevice>>) -> Result<u32, i32> {
-    let place = Location::caller();
+    debugfs_create_at(parent, name, ops, Location::caller())
+}
+
+/// As [`debugfs_create`], for a place that is known.
+///
+/// # Errors
+/// As there.
+pub fn debugfs_create_at(
+    parent: Option<u32>,
+    name: &str,
+    ops: Option<Rc<dyn CharDevice>>,
+    place: Place,
+) -> Result<u32, i32> {
     with(|m| {
         if parent.is_some_and(|parent| !m.debugfs.iter().any(|node| node.id == parent)) {
             return Err(ENOENT);
@@ -98,3 +119,9 @@ pub fn copy_to_user(address: usize, from: &[u8]) -> Result<(), i32> {
     Ok(())
 }
 
+
+/// How many bytes from `address` on are the caller's, at most `len`: what a copy that ends early can copy.
+#[must_use]
+pub fn user_bytes(address: usize, len: usize) -> usize {
+    with(|m| m.user.available(address, len))
+}

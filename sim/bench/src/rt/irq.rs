@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 use bringup_core::pci::{capability, offset};
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Finding};
+use bringup_core::{DeviceId, Finding, Place};
 
 use super::errno::{EBUSY, EINVAL, ENOSPC};
 use crate::irq::{Handler, Interrupts, Source, VectorsId};
@@ -162,7 +162,7 @@ pub fn free_vectors(device: DeviceId) {
         let irqs = vectors.first..vectors.first + vectors.count;
         for irq in irqs.clone() {
             let Some(desc) = m.irqs.descs.get(&irq) else { continue };
-            let mine: Vec<(&'static str, bringup_core::Place)> =
+            let mine: Vec<(&'static str, Place)> =
                 desc.handlers.iter().filter(|h| h.device == Some(device)).map(|h| (h.name, h.place)).collect();
             for (name, place) in mine {
                 let what = format!("the vectors of {} were freed while handler \"{name}\" is on irq {irq}", m.device_name(device));
@@ -193,7 +193,21 @@ pub fn free_vectors(device: DeviceId) {
 /// [`irqflags::ONESHOT`]; `EBUSY` when the line is taken by a handler and not both share it.
 #[track_caller]
 pub fn request_irq(irq: u32, flags: u32, name: &'static str, primary: Callback, thread: Option<Callback>) -> Result<u32, i32> {
-    let place = Location::caller();
+    request_irq_at(irq, flags, name, primary, thread, Location::caller())
+}
+
+/// As [`request_irq`], for a place that is known.
+///
+/// # Errors
+/// As there.
+pub fn request_irq_at(
+    irq: u32,
+    flags: u32,
+    name: &'static str,
+    primary: Callback,
+    thread: Option<Callback>,
+    place: Place,
+) -> Result<u32, i32> {
     let id = with(|m| {
         let Some(desc) = m.irqs.descs.get(&irq) else { return Err(EINVAL) };
         let shared = flags & irqflags::SHARED != 0;
@@ -377,7 +391,7 @@ fn wake_thread(irq: u32, id: u32) {
 }
 
 impl crate::machine::Machine {
-    fn book_vectors(&mut self, device: DeviceId, vectors: Vectors, place: bringup_core::Place) -> Vectors {
+    fn book_vectors(&mut self, device: DeviceId, vectors: Vectors, place: Place) -> Vectors {
         let detail = (u64::from(vectors.first), u64::from(vectors.count));
         let ledger = self.take(Kind::Vectors, Some(device), Some(place), detail, "");
         self.device(device).vectors =

@@ -61,7 +61,7 @@ fn allocate(layout: Layout, zeroed: bool, place: Place) -> Option<NonNull<u8>> {
     let block = NonNull::new(unsafe { if zeroed { std::alloc::alloc_zeroed(layout) } else { std::alloc::alloc(layout) } })?;
     if !zeroed {
         // SAFETY: the block has this size. A pattern, so that what is read before it is written is the same in every life.
-        unsafe { block.as_ptr().write_bytes(bringup_core::dma::DIRTY, layout.size().min(4096)) };
+        unsafe { block.as_ptr().write_bytes(bringup_core::dma::DIRTY, layout.size()) };
     }
     try_with(|m| {
         let module = m.module;

@@ -27,6 +27,8 @@ pub use point::point;
 pub(crate) use point::idle_point;
 pub use sched::{Wake, current_pid, current_task, lock_recursion, might_sleep, signal_pending, sleep, spawn, udelay, wait, wake_all, wake_one, yield_now};
 
+pub use bringup_core::{DeviceId, Place};
+
 pub use crate::ledger::{Kind, LedgerId};
 pub use crate::machine::Callback;
 pub use crate::module;

@@ -84,7 +84,14 @@ pub(crate) const MAP_SHIFT: u32 = 40;
 /// `EBUSY` when a driver of this name is registered.
 #[track_caller]
 pub fn register_driver(driver: Rc<dyn PciDriver>) -> Result<u32, i32> {
-    let place = Location::caller();
+    register_driver_at(driver, Location::caller())
+}
+
+/// As [`register_driver`], for a place that is known.
+///
+/// # Errors
+/// As there.
+pub fn register_driver_at(driver: Rc<dyn PciDriver>, place: Place) -> Result<u32, i32> {
     let name = driver.name();
     let id = with(|m| {
         if m.drivers.values().any(|known| known.name() == name) {
@@ -167,7 +174,7 @@ pub fn bind(driver_id: u32, device: DeviceId) -> Option<Result<(), i32>> {
             m.probe_errors.push((name.to_owned(), device, code));
             // ENODEV and ENXIO are how a driver says that the device is not for it after all.
             if code != ENODEV && code != super::errno::ENXIO {
-                m.log_line(4, format!("{name} {address}: probe with driver {name} failed with error {code}"));
+                m.log_line(3, format!("{name} {address}: probe with driver {name} failed with error {code}"));
             }
             m.check_released(device, "after a failed probe");
             m.reset_binding(device);
@@ -237,6 +244,40 @@ pub fn with_device_object<R>(device: DeviceId, f: impl FnOnce(&dyn Any) -> R) ->
 #[must_use]
 pub fn address(device: DeviceId) -> String {
     with(|m| m.bus.address(device))
+}
+
+/// What a device says that it is, as it was read when the bus was enumerated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Vendor id.
+    pub vendor: u16,
+    /// Device id.
+    pub device: u16,
+    /// Subsystem vendor id.
+    pub subsystem_vendor: u16,
+    /// Subsystem id.
+    pub subsystem: u16,
+    /// Class, subclass and programming interface.
+    pub class: u32,
+    /// Revision.
+    pub revision: u8,
+}
+
+/// What a device is. No access: Linux keeps these from when it enumerated the bus.
+#[must_use]
+pub fn identity(device: DeviceId) -> Identity {
+    with(|m| {
+        let config = m.bus.port(device).config();
+        let class = config.read(offset::REVISION, 4);
+        Identity {
+            vendor: config.read16(offset::VENDOR),
+            device: config.read16(offset::DEVICE),
+            subsystem_vendor: config.read16(offset::SUBSYSTEM_VENDOR),
+            subsystem: config.read16(offset::SUBSYSTEM),
+            class: class >> 8,
+            revision: class as u8,
+        }
+    })
 }
 
 /// Bus, device and function number (`pci_dev_id`).

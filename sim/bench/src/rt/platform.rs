@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::Location;
 use std::rc::Rc;
 
+use bringup_core::Place;
 use bringup_core::trace::Event;
 
 use super::errno::{EBUSY, EEXIST, ENODEV, ENXIO};
@@ -21,7 +22,7 @@ pub enum Firmware {
     None,
 }
 
-/// The value of a property of a device.
+/// The value of a property of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Property {
     /// It is there, and says no more.
@@ -30,6 +31,50 @@ pub enum Property {
     Texts(Vec<String>),
     /// Numbers, at least one.
     Numbers(Vec<u64>),
+    /// References to nodes of the same device.
+    References(Vec<Reference>),
+}
+
+/// A reference to a node, with what it says to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The name of a child of the device's own node.
+    pub child: String,
+    /// The arguments.
+    pub arguments: Vec<u64>,
+}
+
+/// A node of firmware's tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its name, with a unit address if it has one (`uart@100`).
+    pub name: String,
+    /// Its properties, in the order in which firmware has them.
+    pub properties: Vec<(String, Property)>,
+    /// The nodes below it.
+    pub children: Vec<Node>,
+}
+
+impl Node {
+    /// A node without properties.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Adds a property.
+    #[must_use]
+    pub fn property(mut self, name: &str, value: Property) -> Self {
+        self.properties.push((name.to_owned(), value));
+        self
+    }
+
+    /// Adds a property that refers to a child of the device's own node.
+    #[must_use]
+    pub fn reference(self, name: &str, child: &str, arguments: &[u64]) -> Self {
+        let reference = Reference { child: child.to_owned(), arguments: arguments.to_vec() };
+        self.property(name, Property::References(vec![reference]))
+    }
 }
 
 /// A platform device as firmware describes it.
@@ -39,10 +84,10 @@ pub struct PlatformDevice {
     pub name: String,
     /// Who describes it.
     pub firmware: Firmware,
-    /// Where it stands in the firmware's tree, as `\_SB_.T432` or `/rust-device`.
-    pub path: String,
-    /// Its properties.
-    pub properties: Vec<(String, Property)>,
+    /// Where its node stands in the firmware's tree, without the node's own name: `\_SB_.` or `/`.
+    pub above: String,
+    /// Its node.
+    pub node: Node,
 }
 
 impl PlatformDevice {
@@ -52,8 +97,8 @@ impl PlatformDevice {
         Self {
             name: format!("{hid}:{number:02x}"),
             firmware: Firmware::Acpi(hid.to_owned()),
-            path: format!("\\_SB_.D{number:03X}"),
-            properties: Vec::new(),
+            above: "\\_SB_.".to_owned(),
+            node: Node::new(&format!("D{number:03X}")),
         }
     }
 
@@ -63,31 +108,39 @@ impl PlatformDevice {
         let device = Self {
             name: name.to_owned(),
             firmware: Firmware::DeviceTree,
-            path: format!("/{name}"),
-            properties: Vec::new(),
+            above: "/".to_owned(),
+            node: Node::new(name),
         };
         device.texts("compatible", compatible)
     }
 
+    fn property(mut self, name: &str, value: Property) -> Self {
+        self.node = self.node.property(name, value);
+        self
+    }
+
     /// Adds a property of strings.
     #[must_use]
-    pub fn texts(mut self, name: &str, texts: &[&str]) -> Self {
-        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
-        self.properties.push((name.to_owned(), Property::Texts(texts)));
-        self
+    pub fn texts(self, name: &str, texts: &[&str]) -> Self {
+        self.property(name, Property::Texts(texts.iter().map(|text| (*text).to_owned()).collect()))
     }
 
     /// Adds a property of numbers.
     #[must_use]
-    pub fn numbers(mut self, name: &str, numbers: &[u64]) -> Self {
-        self.properties.push((name.to_owned(), Property::Numbers(numbers.to_vec())));
-        self
+    pub fn numbers(self, name: &str, numbers: &[u64]) -> Self {
+        self.property(name, Property::Numbers(numbers.to_vec()))
     }
 
     /// Adds a property that only is there.
     #[must_use]
-    pub fn flag(mut self, name: &str) -> Self {
-        self.properties.push((name.to_owned(), Property::Flag));
+    pub fn flag(self, name: &str) -> Self {
+        self.property(name, Property::Flag)
+    }
+
+    /// Adds a node below the device's own.
+    #[must_use]
+    pub fn child(mut self, child: Node) -> Self {
+        self.node.children.push(child);
         self
     }
 }
@@ -203,7 +256,14 @@ pub fn add_device(device: PlatformDevice) -> Result<PlatformId, i32> {
 /// `EBUSY` when a driver of this name is registered.
 #[track_caller]
 pub fn register_driver(driver: Rc<dyn PlatformDriver>) -> Result<u32, i32> {
-    let place = Location::caller();
+    register_driver_at(driver, Location::caller())
+}
+
+/// As [`register_driver`], for a place that is known.
+///
+/// # Errors
+/// As there.
+pub fn register_driver_at(driver: Rc<dyn PlatformDriver>, place: Place) -> Result<u32, i32> {
     let name = driver.name();
     let id = with(|m| {
         if m.platform.drivers.iter().any(|registered| registered.driver.name() == name) {
@@ -267,7 +327,7 @@ pub fn bind(driver_id: u32, device: PlatformId) -> Option<Result<(), i32>> {
             m.platform_device(device).binding = None;
             // ENODEV and ENXIO are how a driver says that the device is not for it after all.
             if code != ENODEV && code != ENXIO {
-                m.log_line(4, format!("{name} {address}: probe with driver {name} failed with error {code}"));
+                m.log_line(3, format!("{name} {address}: probe with driver {name} failed with error {code}"));
             }
         }
     });

@@ -5,7 +5,7 @@ use bringup_core::trace::Event;
 use bringup_core::{DeviceId, Finding};
 
 use crate::irq::Source;
-use crate::machine::{Callback, Machine, TimerEvent, with};
+use crate::machine::{Callback, Machine, TimerEvent, try_with, with};
 use crate::task::{self, Wake};
 use crate::{rt, rules};
 
@@ -27,11 +27,10 @@ enum Due {
     Work { key: usize },
 }
 
-/// Lets happen what is due here, as the chooser says. A no-op outside a task.
+/// Lets happen what is due here, as the chooser says. Nothing outside a task.
 #[inline]
 pub fn point() {
-    let due = with(|m| m.point_is_due());
-    if due {
+    if try_with(|m| m.point_is_due()) == Some(true) {
         deliver(false);
     }
 }

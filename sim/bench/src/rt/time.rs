@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
-use bringup_core::Nanos;
+use bringup_core::{Nanos, Place};
 use bringup_core::trace::Event;
 
 use crate::ledger::{Kind, LedgerId};
@@ -31,7 +31,11 @@ pub(crate) struct HrTimer {
 /// interrupt context; to run again it calls this function itself. What it returns is not looked at.
 #[track_caller]
 pub fn hrtimer_start(key: usize, at: Nanos, callback: Callback) {
-    let place = Location::caller();
+    hrtimer_start_at(key, at, callback, Location::caller());
+}
+
+/// As [`hrtimer_start`], for a place that is known.
+pub fn hrtimer_start_at(key: usize, at: Nanos, callback: Callback, place: Place) {
     with(|m| {
         m.stop_timer(key);
         if !m.hrtimers.iter().any(|timer| timer.key == key) {
@@ -53,7 +57,8 @@ pub fn hrtimer_active(key: usize) -> bool {
 pub fn hrtimer_cancel(key: usize) -> bool {
     let place = Location::caller();
     let was_set = with(|m| m.stop_timer(key));
-    while with(|m| !m.crashed && m.hrtimers.iter().any(|timer| timer.key == key && timer.running)) {
+    // In interrupt context the only callback that can run is the caller itself.
+    while with(|m| !m.crashed && m.irqs.depth() == 0 && m.hrtimers.iter().any(|timer| timer.key == key && timer.running)) {
         task::wait(key, None, false, "hrtimer_cancel", place);
     }
     with(|m| m.forget_timer(key));

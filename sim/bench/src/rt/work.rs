@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use bringup_core::Nanos;
+use bringup_core::{Nanos, Place};
 
 use crate::ledger::{Kind, LedgerId};
 use crate::machine::{Callback, TimerEvent, with};
@@ -26,7 +26,11 @@ pub(crate) struct WorkState {
 /// the workqueue. The callback runs once, in process context; the item may be queued again as soon as it runs.
 #[track_caller]
 pub fn queue_work(queue: &'static str, key: usize, callback: Callback, delay: Nanos) -> bool {
-    let place = Location::caller();
+    queue_work_at(queue, key, callback, delay, Location::caller())
+}
+
+/// As [`queue_work`], for a place that is known.
+pub fn queue_work_at(queue: &'static str, key: usize, callback: Callback, delay: Nanos, place: Place) -> bool {
     let queued = with(|m| {
         if m.work.queued.iter().any(|item| item.key == key) {
             return false;

@@ -13,17 +13,12 @@ use crate::output::Out;
 
 /// One line of `cargo build --message-format=json`, as far as it matters here.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "reason", rename_all = "kebab-case")]
+#[serde(tag = "reason")]
 enum Message {
-    CompilerMessage {
-        package_id: String,
-        message: Diagnostic,
-    },
-    CompilerArtifact {
-        package_id: String,
-        target: Target,
-        executable: Option<PathBuf>,
-    },
+    #[serde(rename = "compiler-message")]
+    Compiler { package_id: String, message: Diagnostic },
+    #[serde(rename = "compiler-artifact")]
+    Artifact { package_id: String, target: Target, executable: Option<PathBuf> },
     #[serde(other)]
     Other,
 }
@@ -54,9 +49,16 @@ impl Diagnostic {
     }
 }
 
-/// Builds the runner; `show` gets the errors and warnings about the driver when the build fails.
-pub(crate) fn compile(workspace: &Workspace, given: &str, out: &Out, show: impl Fn(&str)) -> Result<Stamp, Failure> {
-    let failed = |error: io::Error| Failure::new(format_args!("cannot run cargo to build {given}: {}", reason(&error)));
+/// Builds the runner. `state` changes with the driver: cargo itself goes by times, and would take a file for old that was moved
+/// into the place of a newer one. `show` gets the errors and warnings about the driver when the build fails.
+pub(crate) fn compile(
+    workspace: &Workspace,
+    given: &str,
+    state: u32,
+    out: &Out,
+    show: impl Fn(&str),
+) -> Result<Stamp, Failure> {
+    let failed = |error: io::Error| Failure::new(format_args!("cannot build {given} with cargo: {}", reason(&error)));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--offline", "--message-format=json-diagnostic-rendered-ansi", "--manifest-path"])
         .arg(workspace.manifest())
@@ -64,6 +66,7 @@ pub(crate) fn compile(workspace: &Workspace, given: &str, out: &Out, show: impl 
         // The profile that this program was built with: what both depend on has been built in it.
         .args(if cfg!(debug_assertions) { None } else { Some("--release") })
         .env("CARGO_TARGET_DIR", workspace.target())
+        .env("BRINGUP_DRIVER_STATE", format!("{state:08x}"))
         // Configuration and toolchain are those of our sources.
         .current_dir(&workspace.source)
         .stdin(Stdio::null())
@@ -115,7 +118,7 @@ struct Build {
 impl Build {
     fn take(&mut self, workspace: &Workspace, message: Message, progress: &mut Progress<'_>) {
         match message {
-            Message::CompilerMessage { package_id, message } if message.is_telling() => {
+            Message::Compiler { package_id, message } if message.is_telling() => {
                 let error = message.is_error();
                 let rendered = message.rendered.unwrap_or(message.message);
                 if package_id.contains(&workspace.driver_package()) {
@@ -126,13 +129,13 @@ impl Build {
                     self.our_error.get_or_insert(rendered);
                 }
             }
-            Message::CompilerArtifact { package_id, target, executable } => {
+            Message::Artifact { package_id, target, executable } => {
                 progress.step(&target.name);
                 if package_id.contains(&workspace.runner_package()) {
                     self.runner = executable;
                 }
             }
-            Message::CompilerMessage { .. } | Message::Other => {}
+            Message::Compiler { .. } | Message::Other => {}
         }
     }
 

@@ -44,6 +44,15 @@ impl Stamp {
         output_file::write(path, &serde_json::to_vec(self)?)
     }
 
+    /// A number that changes with any of the inputs.
+    pub(crate) fn state_of_inputs(&self) -> u32 {
+        let mut state = crc32fast::Hasher::new();
+        for (path, _) in &self.inputs {
+            state.update(&checksum(path).unwrap_or_default().to_le_bytes());
+        }
+        state.finalize()
+    }
+
     /// Whether the runner is there and everything is as it was when it was built.
     pub(crate) fn holds(&self) -> bool {
         self.runner.is_file() && self.inputs.iter().all(|(path, crc)| checksum(path).is_ok_and(|now| now == *crc))
@@ -54,15 +63,16 @@ fn checksum(path: &Path) -> io::Result<u32> {
     fs::read(path).map(|content| crc32fast::hash(&content))
 }
 
-/// The right-hand side of a dependency file in the syntax of make, where a backslash keeps a space in a name.
+/// The right-hand side of a dependency file in the syntax of make, as cargo writes it: a backslash before a space keeps it in the
+/// name, any other one is the name's.
 fn dependencies(text: &str) -> Vec<PathBuf> {
     let Some((_, list)) = text.lines().next().and_then(|line| line.split_once(": ")) else { return Vec::new() };
     let mut names = vec![String::new()];
-    let mut chars = list.chars();
+    let mut chars = list.chars().peekable();
     while let Some(c) = chars.next() {
         let last = names.len() - 1;
         match c {
-            '\\' => names[last].extend(chars.next()),
+            '\\' if chars.peek() == Some(&' ') => names[last].extend(chars.next()),
             ' ' => names.push(String::new()),
             _ => names[last].push(c),
         }
@@ -76,8 +86,8 @@ mod tests {
 
     #[test]
     fn names_with_spaces_stay_whole() {
-        let found = dependencies("/t/run: /a/b.rs /a/my\\ driver.rs\n\n/a/b.rs:\n");
-        assert_eq!(found, [PathBuf::from("/a/b.rs"), PathBuf::from("/a/my driver.rs")]);
+        let found = dependencies("/t/run: /a/b\\c.rs /a/my\\ driver.rs\n\n/a/b.rs:\n");
+        assert_eq!(found, [PathBuf::from("/a/b\\c.rs"), PathBuf::from("/a/my driver.rs")]);
     }
 
     #[test]

@@ -49,18 +49,23 @@ fn carry(session: &mut Session<'_>, file: &BenchFile<'_>, bytes: &[u8], exercise
     }
     let pieces = sent.div_ceil(PIECE);
     let (before, after) = (crc32fast::hash(&bytes[..sent]), crc32fast::hash(&back));
-    let same = bytes[..sent] == back;
+    let same = bytes.starts_with(&back);
+    let verdict = match (same, back.len() == bytes.len()) {
+        (true, true) => "the same",
+        (true, false) => "incomplete",
+        (false, _) => "NOT the same",
+    };
     exercised.fact(
         "sent",
-        format!("{:>9} bytes  crc32 {before:08x}  {pieces} pieces", sent),
+        format!("{sent:>9} bytes  crc32 {before:08x}  {pieces} pieces"),
         json!({"bytes": sent, "crc32": format!("{before:08x}"), "pieces": pieces}),
     );
     exercised.fact(
         "received",
-        format!("{:>9} bytes  crc32 {after:08x}  {}", back.len(), if same { "the same" } else { "NOT the same" }),
-        json!({"bytes": back.len(), "crc32": format!("{after:08x}"), "same": same}),
+        format!("{:>9} bytes  crc32 {after:08x}  {verdict}", back.len()),
+        json!({"bytes": back.len(), "crc32": format!("{after:08x}"), "same": same && back.len() == bytes.len()}),
     );
-    if !same && back.len() == sent {
+    if !same {
         let first = bytes.iter().zip(&back).position(|(a, b)| a != b).unwrap_or(0);
         exercised.wrong(format!("what came back differs from what was sent, first at byte {first}"));
     }

@@ -1,10 +1,8 @@
 //! Drivers from files: built, cached, run, and shown with their paths as they were given.
 
-mod command;
-
 use std::path::{Path, PathBuf};
 
-use command::Room;
+use crate::command::Room;
 use serde_json::json;
 
 /// A test driver, put into the room under its own name.
@@ -39,6 +37,23 @@ fn report_is_there_as_json() {
 }
 
 #[test]
+fn driver_binds_to_the_device_that_it_wants_and_only_that_is_shown() {
+    let said = Room::new().bringup(&format!("run {}", in_place("binds.rs")));
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.out.contains("mine\n"), "{}", said.out);
+    assert!(said.out.contains("  devices     pci-testdev  1b36:0005  0000:00:04.0  bound to binds\n"), "{}", said.out);
+    assert!(!said.out.contains("not bound"));
+}
+
+#[test]
+fn driver_without_its_device_is_refused_with_the_device_it_wants() {
+    let path = in_place("binds.rs");
+    let said = Room::new().bringup(&format!("run {path} --device edu"));
+    let line = "found no device: it wants 1b36:0005, and none that is plugged in is one; bundled: --device pci-testdev";
+    assert_eq!(said.refusal(), format!("{path} {line}"));
+}
+
+#[test]
 fn panic_is_a_finding_at_its_place() {
     let room = Room::new();
     let path = in_place("panics.rs");
@@ -67,7 +82,7 @@ fn leak_is_found_saved_and_replayed_to_the_same_output() {
 
 #[test]
 fn replay_refuses_a_driver_that_has_changed() {
-    let room = Room::new();
+    let room = Room::at("changes");
     let path = driver(&room, "leaks.rs");
     let said = room.bringup("run leaks.rs --save-choices life");
     assert_eq!(said.status, 1);
@@ -97,7 +112,7 @@ fn replay_refuses_a_stream_of_another_release() {
 
 #[test]
 fn compile_error_is_rustcs_own_with_the_path_as_given() {
-    let room = Room::new();
+    let room = Room::at("breaks");
     driver(&room, "broken.rs");
     let said = room.bringup("run broken.rs");
     assert_eq!((said.status, &*said.out), (2, ""));
@@ -117,22 +132,28 @@ fn file_without_a_module_is_refused_and_its_warnings_are_shown() {
 
 #[test]
 fn driver_that_did_not_change_comes_from_the_cache() {
-    // Not a fresh directory: what this test leaves in the target directory must not grow.
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cached");
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = directory.join("cached.rs");
+    let room = Room::at("caches");
     let source = std::fs::read_to_string(in_place("hello.rs")).unwrap();
-    let room = Room::new();
     let run = |source: &str| {
-        std::fs::write(&path, source).unwrap();
-        room.bringup(&format!("run --verbose {}", path.display())).err
+        room.put("cached.rs", source);
+        room.bringup("run --verbose cached.rs").err
     };
-    let built = format!("{}: building\n", path.display());
-    let cached = format!("{}: taken from the cache\n", path.display());
+    let (built, cached) = ("cached.rs: building\n", "cached.rs: taken from the cache\n");
     run(&source);
     assert_eq!(run(&source), cached);
     assert_eq!(run(&source.replace("hello {}", "good day {}")), built);
     assert_eq!(run(&source), built);
+}
+
+#[test]
+fn older_file_in_the_place_of_the_driver_is_built() {
+    let room = Room::at("ages");
+    let source = std::fs::read_to_string(in_place("hello.rs")).unwrap();
+    room.put("aging.rs", source.replace("hello {}", "good day {}"));
+    assert!(room.bringup("run aging.rs").out.contains("good day 0"));
+    let path = room.put("aging.rs", source);
+    std::fs::File::open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert!(room.bringup("run aging.rs").out.contains("hello 0"));
 }
 
 #[test]

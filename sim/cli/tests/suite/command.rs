@@ -4,42 +4,54 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A directory to run the command in.
-pub struct Room {
-    directory: tempfile::TempDir,
+pub(crate) struct Room {
+    directory: PathBuf,
+    /// Removes the directory in the end, if it is to be removed.
+    _temporary: Option<tempfile::TempDir>,
 }
 
 /// What a run of the command came to.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Said {
+pub(crate) struct Said {
     /// Exit status.
-    pub status: i32,
+    pub(crate) status: i32,
     /// Standard output.
-    pub out: String,
+    pub(crate) out: String,
     /// Standard error.
-    pub err: String,
+    pub(crate) err: String,
 }
 
 impl Room {
     /// An empty directory.
-    pub fn new() -> Self {
-        Self { directory: tempfile::tempdir().expect("a temporary directory") }
+    pub(crate) fn new() -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        Self { directory: temporary.path().to_owned(), _temporary: Some(temporary) }
+    }
+
+    /// An empty directory at a place that is the same each time: what is built for a driver in it does not pile up.
+    pub(crate) fn at(name: &str) -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        // The first time there is none.
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).expect("the directory is made");
+        Self { directory, _temporary: None }
     }
 
     /// Where a file of this directory is.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     /// Makes a file.
-    pub fn put(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn put(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, content).expect("the file is written");
         path
     }
 
     /// The names of all files here, sorted.
-    pub fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.directory.path()).expect("the directory is there");
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.directory).expect("the directory is there");
         let mut names: Vec<String> =
             entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into()).collect();
         names.sort();
@@ -47,10 +59,10 @@ impl Room {
     }
 
     /// Runs the command here, with `arguments` separated by spaces.
-    pub fn bringup(&self, arguments: &str) -> Said {
+    pub(crate) fn bringup(&self, arguments: &str) -> Said {
         let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_bringup"))
             .args(arguments.split_whitespace())
-            .current_dir(self.directory.path())
+            .current_dir(&self.directory)
             .env("BRINGUP_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
             .output()
             .expect("the command starts");
@@ -61,13 +73,13 @@ impl Room {
 
 impl Said {
     /// The one line on standard error, with which the command refused.
-    pub fn refusal(&self) -> &str {
+    pub(crate) fn refusal(&self) -> &str {
         assert_eq!((self.status, self.err.lines().count()), (2, 1), "{self:?}");
         self.err.strip_prefix("error: ").expect("an error").trim_end()
     }
 
     /// Standard output as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).expect("JSON")
     }
 }

@@ -1,8 +1,6 @@
 //! What the command says to input that it cannot use: one clear line and exit status 2. And its lists and pages.
 
-mod command;
-
-use command::Room;
+use crate::command::Room;
 use serde_json::json;
 
 #[test]

@@ -1,8 +1,6 @@
 //! The bundled edu driver on the command line: a file through the device, the same life again, and what is left of it.
 
-mod command;
-
-use command::Room;
+use crate::command::Room;
 use serde_json::{Value, json};
 
 /// A file of two whole pieces and a bit, in which no two pieces are the same.
@@ -44,6 +42,26 @@ fn same_seed_gives_the_same_output_and_trace_and_replay_gives_them_too() {
         assert!(!first.1.is_empty());
         assert_eq!(first, again);
         assert_eq!(first, replayed);
+    }
+}
+
+#[test]
+fn choices_of_a_saved_life_give_its_trace() {
+    let room = Room::new();
+    room.bringup("run edu --seed 5 --save-choices life --trace a.txt");
+    let said = room.bringup("run edu --choices life --trace b.txt");
+    assert_eq!(said.status, 0, "{said:?}");
+    assert_eq!(std::fs::read(room.path("a.txt")).unwrap(), std::fs::read(room.path("b.txt")).unwrap());
+}
+
+#[test]
+fn every_field_of_the_report_is_documented() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let report = Room::new().bringup("run edu --json").json();
+    let fields = report.as_object().unwrap();
+    assert!(fields.len() > 10);
+    for field in fields.keys() {
+        assert!(readme.contains(&format!("`{field}`")), "{field}");
     }
 }
 

@@ -1,0 +1,6 @@
+//! The built command as a user meets it: what it says, how it exits, what it leaves behind.
+
+mod command;
+mod driver_file;
+mod edu;
+mod usage;
