@@ -1,5 +1,7 @@
 //! Every checker is shown its bug: a driver for `edu` that commits the bug its parameter names, and the finding it must lead to.
 
+#![allow(unsafe_code, reason = "a driver calls the kernel's unsafe functions; each block says why it may")]
+
 use bringup_bench::{rt, Bench, Limits, Report};
 use bringup_core::fault::{Behaviour, Fault, Verb};
 use bringup_core::Plan;
@@ -14,7 +16,10 @@ use kernel::{
     prelude::*,
     scatterlist::SGTable,
     sync::{Arc, Completion, Mutex, SpinLock},
-    time::{delay::udelay, Delta},
+    time::{
+        delay::{fsleep, udelay},
+        Delta,
+    },
     workqueue::{self, impl_has_delayed_work, DelayedWork, WorkItem},
 };
 
@@ -60,6 +65,7 @@ enum Bug {
     LeakInFailedProbe,
     IrqNotMine,
     IrqLineNotMine,
+    TrustsStatus,
     SleepInHandler,
     SleepUnderSpinlock,
     MutexInHandler,
@@ -127,6 +133,9 @@ impl irq::Handler for Handler {
             return irq::IrqReturn::None;
         }
         let status = bar.read32(0x24);
+        if self.bug == Bug::TrustsStatus && status == u32::MAX {
+            return irq::IrqReturn::None;
+        }
         bar.write32(status, 0x64);
         irq::IrqReturn::Handled
     }
@@ -187,14 +196,14 @@ fn misuse_dma(dev: &pci::Device<Bound>, bar: &Bar0<'_>, bug: Bug) -> Result {
         Bug::DmaOverrun => {
             let memory = Coherent::<u8>::zeroed_slice(dev, 64, GFP_KERNEL)?;
             transfer(bar, memory.dma_address(), 65);
-            udelay(Delta::from_millis(200));
+            fsleep(Delta::from_millis(200));
         }
         Bug::DmaDirection => {
             let pages = VVec::<u8>::zeroed(4096, GFP_KERNEL)?;
             let table = KBox::pin_init(SGTable::new(dev, pages, DataDirection::ToDevice, GFP_KERNEL), GFP_KERNEL)?;
             let address = table.iter().next().ok_or(EINVAL)?.dma_address();
             transfer(bar, address, 64);
-            udelay(Delta::from_millis(200));
+            fsleep(Delta::from_millis(200));
         }
         Bug::DmaNoBusMaster | Bug::SecondTransfer => {
             let memory = Coherent::<u8>::zeroed_slice(dev, 64, GFP_KERNEL)?;
@@ -202,7 +211,7 @@ fn misuse_dma(dev: &pci::Device<Bound>, bar: &Bar0<'_>, bug: Bug) -> Result {
             if bug == Bug::SecondTransfer {
                 transfer(bar, memory.dma_address(), 64);
             }
-            udelay(Delta::from_millis(400));
+            fsleep(Delta::from_millis(400));
         }
         Bug::LeakMapping => core::mem::forget(Coherent::<u8>::zeroed_slice(dev, 64, GFP_KERNEL)?),
         Bug::LeakStreaming => {
@@ -269,7 +278,7 @@ fn misuse_kernel(shared: &Arc<Shared>, bar: &Bar0<'_>, bug: Bug) -> Result {
             let id = bar.read32(0x00);
             drop(id - 0x7000_0000);
         }
-        Bug::Warning => drop(Error::from_errno(1)),
+        Bug::Warning => drop(kernel::warn_on!(shared.spin.try_lock().is_some())),
         Bug::SpinForEver => while bar.read32(0x20) & 1 == 0 {},
         Bug::WaitForEver => {
             let done = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
@@ -291,7 +300,8 @@ impl pci::Driver for Planted {
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         pin_init::pin_init_scope(move || {
-            let bug = bug();
+            let planted = bug();
+            let bug = planted;
             if bug != Bug::BarDisabled {
                 pdev.enable_device_mem()?;
             }
@@ -309,32 +319,46 @@ impl pci::Driver for Planted {
                 GFP_KERNEL,
             )?;
             if bug == Bug::LeakRegion {
-                core::mem::forget(pdev.iomap_region(0, c"again"));
+                core::mem::forget(bar);
+                return Err(EIO);
+            }
+            if bug == Bug::LeakVectors {
+                core::mem::forget(pdev.alloc_irq_vectors(1, 1, pci::IrqTypes::all())?);
+                return Err(EIO);
+            }
+            if bug == Bug::LeakHandler {
+                let vectors = pdev.alloc_irq_vectors(1, 1, pci::IrqTypes::all())?;
+                let handler = Ok(Handler { bar: bar.into_devres()?, lock: shared, bug });
+                let request = vectors.index(0)?.into();
+                // SAFETY: None: it is leaked, which is the bug.
+                let handler = unsafe { irq::Registration::new(request, irq::Flags::SHARED, c"leaked", handler) };
+                core::mem::forget(KBox::pin_init(handler, GFP_KERNEL)?);
+                return Err(EIO);
             }
             let kind = if bug == Bug::IrqLineNotMine { pci::IrqType::Intx } else { pci::IrqType::Msi };
             let vectors = pdev.alloc_irq_vectors(1, 1, pci::IrqTypes::default().with(kind))?;
             let memory = Coherent::<u8>::zeroed_slice(pdev.as_ref(), 64, GFP_KERNEL)?;
             let (lock, regs) = (shared.clone(), bar.into_devres()?);
             Ok(try_pin_init!(PlantedData {
-                bug,
+                bug: planted,
                 memory: Some(memory),
                 vectors,
                 irq <- {
                     // SAFETY: `vectors` lies in the same pinned structure and is dropped after `irq`.
                     let vectors = unsafe { &*core::ptr::from_ref::<pci::IrqVectorRegistration<'bound>>(vectors) };
                     let request = vectors.index(0)?.into();
-                    let handler = Ok(Handler { bar: regs, lock, bug });
+                    let handler = Ok(Handler { bar: regs, lock, bug: planted });
                     // SAFETY: The driver core drops the data.
                     unsafe { irq::Registration::new(request, irq::Flags::SHARED, c"planted", handler) }
                 },
                 _: {
                     let bar = irq.handler().bar.access(pdev.as_ref())?;
-                    misuse_kernel(&shared, bar, bug)?;
+                    misuse_kernel(&shared, bar, planted)?;
                     let raises = [
-                        Bug::IrqNotMine, Bug::IrqLineNotMine, Bug::SleepInHandler, Bug::MutexInHandler,
+                        Bug::IrqNotMine, Bug::IrqLineNotMine, Bug::TrustsStatus, Bug::SleepInHandler, Bug::MutexInHandler,
                         Bug::PanicInHandler, Bug::MsiNoBusMaster,
                     ];
-                    if raises.contains(&bug) {
+                    if raises.contains(&planted) {
                         bar.write32(1, 0x60);
                         udelay(Delta::from_micros(10));
                     }
@@ -355,18 +379,17 @@ fn live(bug: Bug, plan: Plan) -> Report {
     let number = (bug as u32).to_string();
     // A bug in probe makes the load fail; the report says how.
     let _ = bench.load_with(&BRINGUP_MODULE, &[("bug", &number)]);
-    if !bench.is_crashed() {
-        bench.advance(1_000_000);
-    }
-    if bug == Bug::DmaAfterUnmap {
-        bench.advance(200_000_000);
-    }
     bench.finish()
 }
 
+/// No faults.
+fn honest() -> Plan {
+    Plan::new(std::vec::Vec::new())
+}
+
 /// The rules that a life with this bug violates.
-fn rules(bug: Bug) -> Vec<&'static str> {
-    live(bug, Plan::new(Vec::new())).rules()
+fn rules(bug: Bug) -> std::vec::Vec<&'static str> {
+    live(bug, honest()).rules()
 }
 
 macro_rules! planted {
@@ -390,7 +413,6 @@ planted! {
     an_offset_without_a_register_is_found: BarNoRegister => ["bar-no-register"];
     a_write_to_a_read_only_register_is_found: BarReadOnly => ["bar-read-only"];
     a_read_of_a_write_only_register_is_found: BarWriteOnly => ["bar-write-only"];
-    a_device_used_against_its_documentation_is_found: SecondTransfer => ["device-misuse"];
     coherent_memory_left_at_unbind_is_found: LeakMapping => ["leak-mapping"];
     a_handler_that_handles_nothing_is_found: IrqNotMine => ["irq-unhandled"];
     a_line_that_nobody_cares_for_is_found: IrqLineNotMine => ["irq-unhandled"];
@@ -413,13 +435,36 @@ planted! {
 }
 
 #[test]
+fn a_device_used_against_its_documentation_is_found_at_each_line() {
+    assert_eq!(rules(Bug::SecondTransfer), ["device-misuse"; 4]);
+}
+
+#[test]
 fn accesses_while_decoding_is_off_are_found() {
     assert!(rules(Bug::BarDisabled).contains(&"bar-disabled"));
 }
 
 #[test]
-fn a_streaming_mapping_left_at_unbind_is_found() {
-    assert!(rules(Bug::LeakStreaming).contains(&"leak-mapping"));
+fn a_forgotten_scatter_list_loses_its_pages_but_not_its_mapping() {
+    // As in Linux, the mapping is the device's to undo; what is left is memory.
+    assert!(rules(Bug::LeakStreaming).iter().all(|rule| *rule == "leak-memory"));
+    assert!(!rules(Bug::LeakStreaming).is_empty());
+}
+
+#[test]
+fn a_bar_left_after_a_failed_probe_is_found() {
+    let report = live(Bug::LeakRegion, honest());
+    assert_eq!((report.rules(), report.findings[0].times), (std::vec!["leak-region"], 2));
+}
+
+#[test]
+fn vectors_left_after_a_failed_probe_are_found() {
+    assert_eq!(rules(Bug::LeakVectors), ["leak-vectors"]);
+}
+
+#[test]
+fn a_handler_left_after_its_vectors_is_found() {
+    assert!(rules(Bug::LeakHandler).contains(&"leak-handler"));
 }
 
 #[test]
@@ -429,7 +474,7 @@ fn work_that_is_queued_at_unload_is_found() {
 
 #[test]
 fn findings_name_the_line_of_the_driver() {
-    let report = live(Bug::BarReadOnly, Plan::new(Vec::new()));
+    let report = live(Bug::BarReadOnly, honest());
     let place = report.findings[0].place.unwrap();
     assert!(place.file().ends_with("checkers.rs"));
     let line = include_str!("checkers.rs").lines().nth(place.line() as usize - 1).unwrap();
@@ -438,7 +483,7 @@ fn findings_name_the_line_of_the_driver() {
 
 #[test]
 fn a_panic_is_reported_with_its_line_and_text() {
-    let report = live(Bug::PanicInProbe, Plan::new(Vec::new()));
+    let report = live(Bug::PanicInProbe, honest());
     assert!(report.findings[0].what.contains("index out of bounds"));
     assert!(report.findings[0].place.unwrap().file().ends_with("checkers.rs"));
     assert!(report.crashed);
@@ -458,7 +503,7 @@ fn a_driver_whose_device_lies_is_not_blamed_for_unclaimed_interrupts() {
         delay_ns: None,
         mask: None,
     };
-    assert_eq!(live(Bug::IrqNotMine, Plan::new(vec![lie])).rules(), [] as [&str; 0]);
+    assert_eq!(live(Bug::TrustsStatus, Plan::new(std::vec![lie])).rules(), [] as [&str; 0]);
 }
 
 // --- What the kernel's interface keeps drivers from doing is planted below it --------------------------------------------

@@ -183,6 +183,9 @@ pub struct Bench {
     _not_send: PhantomData<*const ()>,
 }
 
+/// For how long a machine is watched after its drivers have gone, in virtual nanoseconds.
+const AFTERMATH: Nanos = 1_000_000_000;
+
 /// What a crashed machine answers.
 const CRASHED: Errno = Errno(-5);
 
@@ -506,8 +509,11 @@ impl Bench {
                 });
             }
         }
-        if !self.is_crashed() {
-            task::run(None, Some(with(|m| m.now())));
+        // What the devices are still about happens after the drivers have gone, as it would on a real machine: a device that
+        // was not stopped reaches for memory that is no longer its.
+        let end = with(|m| m.now().saturating_add(AFTERMATH));
+        while let Some(at) = with(|m| if m.crashed { None } else { m.next_event().filter(|at| *at <= end) }) {
+            task::run(None, Some(at.max(with(|m| m.now()))));
         }
         let mut machine = close().unwrap_or_else(|| unreachable!("a bench has a machine until it is finished"));
         let fabric = &mut machine.bus.fabric;

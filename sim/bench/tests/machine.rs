@@ -120,3 +120,107 @@ fn the_watchdog_takes_the_limits_it_is_given() {
     assert!(bench.run("busy", || rt::udelay(101)).is_err());
     assert_eq!(bench.finish().rules(), ["watchdog-lockup"]);
 }
+
+// --- What no driver in safe Rust does, planted below the kernel's interface ------------------------------------------------
+
+mod planted {
+    use bringup_bench::module::{Loadable, Loaded};
+    use bringup_bench::{Bench, rt};
+    use bringup_core::{Access, Bar, Cx, Device, Function, Reply, Reset};
+
+    /// SAFETY (of its use as a callback): it does nothing with its argument.
+    unsafe fn nothing(_: *const ()) -> u32 {
+        0
+    }
+
+    #[allow(unsafe_code, reason = "callbacks are raw function pointers, as in the kernel")]
+    fn callback() -> rt::Callback {
+        // SAFETY: `nothing` may be called with anything.
+        unsafe { rt::Callback::new(nothing, std::ptr::null()) }
+    }
+
+    const fn module(init: fn() -> Result<Loaded, i32>) -> Loadable {
+        Loadable {
+            name: "planted",
+            license: "GPL",
+            authors: &[],
+            description: None,
+            aliases: &[],
+            firmware: &[],
+            imports_ns: &[],
+            params: &[],
+            init,
+        }
+    }
+
+    #[test]
+    fn a_timer_left_running_at_unload_is_found() {
+        static TIMER: Loadable = module(|| {
+            rt::time::hrtimer_start(0x1000, rt::time::now() + 5_000_000_000, callback());
+            Ok(Loaded(Box::new(())))
+        });
+        let bench = Bench::builder().build().unwrap();
+        bench.load(&TIMER).unwrap();
+        bench.unload("planted").unwrap();
+        assert_eq!(bench.finish().rules(), ["leak-timer"]);
+    }
+
+    #[test]
+    fn a_timer_that_fired_or_was_cancelled_is_not_left() {
+        static TIMERS: Loadable = module(|| {
+            rt::time::hrtimer_start(0x1000, rt::time::now() + 10, callback());
+            rt::time::hrtimer_start(0x2000, rt::time::now() + 5_000_000_000, callback());
+            rt::sleep(100);
+            assert!(rt::time::hrtimer_cancel(0x2000));
+            Ok(Loaded(Box::new(())))
+        });
+        let bench = Bench::builder().build().unwrap();
+        bench.load(&TIMERS).unwrap();
+        assert_eq!(bench.finish().rules(), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_failing_init_is_the_loads_error_and_leaves_nothing_loaded() {
+        static FAILS: Loadable = module(|| Err(-12));
+        let bench = Bench::builder().build().unwrap();
+        assert_eq!(bench.load(&FAILS), Err(bringup_bench::Errno(-12)));
+        assert_eq!(bench.unload("planted"), Err(bringup_bench::Errno(-2)));
+        assert!(bench.finish().is_clean());
+    }
+
+    struct Restless;
+
+    impl Device for Restless {
+        fn function(&self) -> Function {
+            Function::new(0x1234, 1).bar(Bar::memory32(0, 4096))
+        }
+
+        fn read(&mut self, cx: &mut Cx<'_>, _at: Access) -> Reply<u64> {
+            cx.wake_in(0);
+            Ok(0)
+        }
+
+        fn write(&mut self, _cx: &mut Cx<'_>, _at: Access, _value: u64) -> Reply<()> {
+            Ok(())
+        }
+
+        fn work(&mut self, cx: &mut Cx<'_>) {
+            cx.wake_in(0);
+        }
+
+        fn reset(&mut self, _cx: &mut Cx<'_>, _kind: Reset) {}
+    }
+
+    #[test]
+    fn a_device_that_never_comes_to_rest_is_found() {
+        let bench = Bench::builder().device("restless", Restless).build().unwrap();
+        let device = bench.with_bus(|bus| bus.find("restless")).unwrap();
+        let result = bench.run("reader", || {
+            rt::pci::enable_device_mem(device);
+            let (address, _) = rt::pci::iomap(device, 0).unwrap();
+            rt::mmio_read(address, 4, false)
+        });
+        assert!(result.is_err() || bench.is_crashed());
+        assert_eq!(bench.finish().rules(), ["watchdog-device"]);
+    }
+}

@@ -106,7 +106,8 @@ pub(crate) fn generic(session: &mut Session<'_>, _input: Option<&[u8]>) -> Exerc
     for name in bench.dev_names() {
         let opened = bench.open(&name).map(drop);
         session.show_log();
-        exercised.answer(&format!("/dev/{name}"), opened, |()| ("opened and closed".into(), json!("opened and closed")));
+        exercised
+            .answer(&format!("/dev/{name}"), opened, |()| ("opened and closed".into(), json!("opened and closed")));
     }
     for path in bench.debugfs_paths().iter().filter(|path| !path.ends_with('/')) {
         let content = bench.debugfs_read(path);

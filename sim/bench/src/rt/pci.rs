@@ -210,8 +210,10 @@ impl Machine {
             let what = format!("{} of {name} is left {when}", entry.describe());
             self.report(bringup_core::Finding::new(entry.kind.rule(), what).at_place(entry.place).on_device(name));
         }
+        let line = self.device(device).line;
+        let listens = line.is_some_and(|irq| self.irqs.descs.get(&irq).is_some_and(|desc| desc.disabled == 0));
         if self.bus.intx(device)
-            && self.device(device).line.is_some()
+            && listens
             && !self.bus.fabric.is_faulted(device)
         {
             let name = self.device_name(device);

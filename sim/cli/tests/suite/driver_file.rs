@@ -54,6 +54,14 @@ fn driver_without_its_device_is_refused_with_the_device_it_wants() {
 }
 
 #[test]
+fn debugfs_files_are_read_and_a_refusal_is_told() {
+    let said = Room::new().bringup(&format!("run {}", in_place("shows.rs")));
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.out.contains("  debugfs/shows/level \"40\"\n"), "{}", said.out);
+    assert!(said.out.contains("  debugfs/shows/limit refused: Invalid argument (errno 22)\n"), "{}", said.out);
+}
+
+#[test]
 fn panic_is_a_finding_at_its_place() {
     let room = Room::new();
     let path = in_place("panics.rs");
