@@ -128,8 +128,7 @@ mod planted {
     use bringup_bench::{Bench, rt};
     use bringup_core::{Access, Bar, Cx, Device, Function, Reply, Reset};
 
-    /// SAFETY (of its use as a callback): it does nothing with its argument.
-    unsafe fn nothing(_: *const ()) -> u32 {
+    fn nothing(_: *const ()) -> u32 {
         0
     }
 
