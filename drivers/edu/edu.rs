@@ -227,7 +227,7 @@ impl Edu {
         }
     }
 
-    /// Copies between memory and the device's buffer at `offset`.
+    /// Copies between memory and the device's buffer at `offset`. The device must be idle.
     fn transfer(&self, engine: &Engine, direction: Transfer, offset: usize, len: usize) -> Result {
         let memory = u32::try_from(engine.buffer.dma_address())?;
         let device = BUFFER_ADDRESS + u32::try_from(offset)?;
@@ -237,7 +237,6 @@ impl Edu {
             Transfer::FromDevice => (device, memory),
         };
 
-        self.wait_until_idle()?;
         self.events.lock().raised &= !IRQ_DMA;
         self.with_bar(|bar| {
             bar.write_reg(regs::DMA_SOURCE::from(source));
@@ -267,6 +266,7 @@ impl Edu {
     fn load(&self, offset: usize, bytes: &mut [u8]) -> Result {
         let engine = self.engine.lock();
         let engine = engine.as_ref().ok_or(ENODEV)?;
+        self.wait_until_idle()?;
         self.transfer(engine, Transfer::FromDevice, offset, bytes.len())?;
         io_project!(engine.buffer, [try: ..bytes.len()]).copy_to_slice(bytes);
         Ok(())

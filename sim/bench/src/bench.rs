@@ -601,6 +601,7 @@ impl Machine {
             device_deferrals: 0,
             irq_deferrals: 0,
             last_place: None,
+            idle_name: "idle".into(),
         }
     }
 

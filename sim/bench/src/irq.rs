@@ -67,6 +67,8 @@ pub(crate) struct Interrupts {
     pub(crate) descs: BTreeMap<u32, Desc>,
     /// How many handlers are on the running stack.
     depth: u32,
+    /// All messages that wait, over all irqs.
+    pub(crate) pending: u32,
 }
 
 /// Message irqs are numbered from here, as on a PC with an I/O APIC of 24 pins.

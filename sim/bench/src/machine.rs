@@ -162,6 +162,8 @@ pub(crate) struct Machine {
     pub(crate) irq_deferrals: u8,
     /// Where the driver last touched the waist or waited.
     pub(crate) last_place: Option<Place>,
+    /// What the idle task is called, made once.
+    pub(crate) idle_name: Arc<str>,
     /// Counts the lives of this thread.
     pub(crate) life: u64,
 }
@@ -275,8 +277,12 @@ impl Machine {
     }
 
     /// The moment at which something happens by itself next.
+    #[inline]
     pub(crate) fn next_event(&mut self) -> Option<Nanos> {
-        [self.bus.next_event(), self.timers.next_at()].into_iter().flatten().min()
+        match (self.bus.next_event(), self.timers.next_at()) {
+            (Some(bus), Some(own)) => Some(bus.min(own)),
+            (bus, own) => bus.or(own),
+        }
     }
 }
 

@@ -154,7 +154,7 @@ fn leak_location(location: &Location<'_>) -> Place {
 }
 
 /// Makes a runnable task that will run `body`.
-pub(crate) fn spawn(name: &str, idle: bool, body: Box<dyn FnOnce()>) -> TaskId {
+pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce()>) -> TaskId {
     install_hook();
     let id = with(|m| {
         m.tasks.next += 1;
@@ -287,21 +287,15 @@ impl Machine {
 
     /// Wakes the tasks that wait for `key`, at most `most`, those that wait longest first.
     pub(crate) fn wake(&mut self, key: usize, most: usize) -> usize {
-        let mut waiting: Vec<(Nanos, TaskId)> = Vec::new();
-        for task in &self.tasks.list {
-            if let Some(wait) = &task.wait
-                && wait.key == key
-                && task.state == State::Waiting
-            {
-                waiting.push((wait.since, task.id));
-            }
+        for woken in 0..most {
+            let waiting = self.tasks.list.iter().filter_map(|task| {
+                let wait = task.wait.as_ref().filter(|wait| wait.key == key && task.state == State::Waiting)?;
+                Some((wait.since, task.id))
+            });
+            let Some((_, id)) = waiting.min() else { return woken };
+            self.make_runnable(id, Wake::Woken);
         }
-        waiting.sort_unstable();
-        waiting.truncate(most);
-        for (_, id) in &waiting {
-            self.make_runnable(*id, Wake::Woken);
-        }
-        waiting.len()
+        most
     }
 
     /// Sends a signal to a task.
@@ -400,7 +394,7 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
 
 /// Lets handlers and timers that are due run when no task does: on the idle task's stack.
 fn run_idle() {
-    let id = spawn("idle", true, Box::new(rt::idle_point));
+    let id = spawn(with(|m| m.idle_name.clone()), true, Box::new(rt::idle_point));
     with(|m| m.tasks.queue.retain(|queued| *queued != id));
     resume(id);
 }

@@ -252,8 +252,7 @@ impl Bus {
         port.mastered |= change.command && port.command(command::BUS_MASTER);
         if (change.msi || change.msix) && port.interrupt_mode() != InterruptMode::Intx && port.pin {
             // A function that sends messages lets go of its pin (PCIe 6.0 §7.7.1.2).
-            port.pin = false;
-            port.config.set_interrupt_status(false);
+            self.fabric.drive_pin(port, false);
         }
         if change.reset {
             self.reset(id, Reset::Function);
@@ -274,19 +273,25 @@ impl Bus {
             msix.reset();
         }
         port.wake = None;
-        port.pin = false;
+        self.fabric.drive_pin(port, false);
         port.mastered = false;
         let word = if kind == Reset::Function { "function" } else { "power" };
         self.fabric.operation(|| Event::Reset { device: id, kind: word });
         device.reset(&mut Cx { port, fabric: &mut self.fabric, place: None }, kind);
+        self.find_next_wake();
+    }
+
+    fn find_next_wake(&mut self) {
+        self.fabric.next_wake = self.slots.iter().filter_map(|slot| slot.port.wake).min().unwrap_or(Nanos::MAX);
     }
 
     /// Pulls a device out: from now on it reads as all ones, ignores writes, and neither does DMA nor interrupts.
     pub fn remove(&mut self, id: DeviceId) {
         let port = &mut self.slots[usize::from(id.0)].port;
         port.removed = true;
-        port.pin = false;
+        self.fabric.drive_pin(port, false);
         port.wake = None;
+        self.find_next_wake();
         self.fabric.messages.retain(|message| message.device != id);
         self.fabric.operation(|| Event::Removed { device: id });
     }
@@ -449,7 +454,7 @@ impl Bus {
         if bar.registers.is_empty() {
             return true;
         }
-        let Some(register) = bar.register_at(offset) else {
+        let Some(register) = port.registers[usize::from(index)].find(&bar, offset) else {
             let what = format!("{verb} at BAR {index} offset {offset:#x}, where {} has no register", port.name);
             return self.misuse(id, Finding::new(&rules::BAR_NO_REGISTER, what), place);
         };
@@ -499,12 +504,6 @@ impl Bus {
         self.misuse(id, Finding::new(rule, what), place);
     }
 
-    /// Says that another driver begins with the device: what the last one did is not this one's doing.
-    pub fn new_driver(&mut self, id: DeviceId) {
-        let port = &mut self.slots[usize::from(id.0)].port;
-        port.mastered = port.command(command::BUS_MASTER);
-    }
-
     // --- Verb four: interrupts -----------------------------------------------------------------------------------
 
     /// Takes the oldest message that left a device.
@@ -528,21 +527,37 @@ impl Bus {
     // --- Verb five: time -----------------------------------------------------------------------------------------
 
     /// The moment at which the next device works, or something delayed arrives.
+    #[inline]
     pub fn next_event(&mut self) -> Option<Nanos> {
-        let wake = self.slots.iter().filter_map(|slot| slot.port.wake).min();
-        [wake, self.fabric.delayed.next_at()].into_iter().flatten().min()
+        let at = self.fabric.delayed.next_at().unwrap_or(Nanos::MAX).min(self.fabric.next_wake);
+        if at == Nanos::MAX { None } else { Some(at) }
+    }
+
+    /// Whether any device asserts its pin, seen or not.
+    #[inline]
+    #[must_use]
+    pub fn has_pins(&self) -> bool {
+        self.fabric.pins != 0
     }
 
     /// A device whose wake-up is due: the one due longest.
     #[must_use]
     pub fn due_device(&self) -> Option<DeviceId> {
         let now = self.fabric.now();
+        if self.fabric.next_wake > now {
+            return None;
+        }
         let due = self.slots.iter().filter_map(|slot| slot.port.wake.filter(|at| *at <= now).map(|at| (at, slot.port.id)));
         due.min().map(|(_, id)| id)
     }
 
     /// Lets a device do a quantum of its work.
     pub fn work(&mut self, id: DeviceId) {
+        self.work_once(id);
+        self.find_next_wake();
+    }
+
+    fn work_once(&mut self, id: DeviceId) {
         let Slot { device, port } = &mut self.slots[usize::from(id.0)];
         port.wake = None;
         if port.removed {
@@ -583,8 +598,8 @@ impl Bus {
             }
             Delayed::Level(device) => {
                 let port = &mut self.slots[usize::from(device.0)].port;
-                port.pin = !port.removed;
-                port.config.set_interrupt_status(port.pin);
+                let asserted = !port.removed;
+                self.fabric.drive_pin(port, asserted);
             }
         }
         true

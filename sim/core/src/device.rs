@@ -124,6 +124,7 @@ impl Cx<'_> {
     pub fn wake_in(&mut self, delay: Nanos) {
         let at = self.fabric.now().saturating_add(delay);
         self.port.wake = Some(self.port.wake.map_or(at, |set| set.min(at)));
+        self.fabric.next_wake = self.fabric.next_wake.min(at);
     }
 
     /// Reads the machine's memory at an I/O virtual address.

@@ -10,7 +10,7 @@ use crate::device::{DmaError, InterruptMode};
 use crate::dma::{self, DeviceMemory, Fault, IoSpace, Ram};
 use crate::fault::{Applied, Behaviour, Faults, Plan, Verb};
 use crate::finding::{Finding, Place};
-use crate::pci::{Bar, ConfigSpace, Function, MsiState, MsixState, Raised, command, offset};
+use crate::pci::{Bar, ConfigSpace, Function, Register, MsiState, MsixState, Raised, command, offset};
 use crate::rules;
 use crate::time::{Nanos, Timers};
 use crate::trace::{DeviceId, Event, Trace};
@@ -59,28 +59,54 @@ pub struct Port {
     pub(crate) function: Function,
     pub(crate) config: ConfigSpace,
     pub(crate) bars: [Option<Bar>; 6],
+    /// Where to find a BAR's registers without a search.
+    pub(crate) registers: [RegisterIndex; 6],
     pub(crate) msi: Option<MsiState>,
     pub(crate) msix: Option<MsixState>,
     pub(crate) memory: DeviceMemory,
     pub(crate) wake: Option<Nanos>,
     pub(crate) pin: bool,
     pub(crate) removed: bool,
-    /// Bus mastering was on at some time since the last reset or change of driver: turning it off again is how a driver stops
-    /// a device, and what the device still tries then is not held against the driver.
+    /// Bus mastering was on at some time since the last reset: turning it off again is how a driver stops a device, and what
+    /// the device still tries then, perhaps when another driver has it, is not held against the driver.
     pub(crate) mastered: bool,
+}
+
+/// For each of the first 1024 dwords of a BAR the register that fills it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RegisterIndex(Vec<Option<&'static Register>>);
+
+impl RegisterIndex {
+    fn new(bar: &Bar) -> Self {
+        let end = bar.registers.iter().map(|r| r.offset + r.len).max().unwrap_or(0).min(4096);
+        let fills = |at: u64| bar.register_at(at).filter(|r| r.offset <= at && r.offset + r.len >= at + 4);
+        Self((0..end.div_ceil(4)).map(|dword| fills(dword * 4)).collect())
+    }
+
+    /// The register at `offset`, found here or by searching the BAR's table.
+    #[inline]
+    pub(crate) fn find(&self, bar: &Bar, offset: u64) -> Option<&'static Register> {
+        match self.0.get((offset / 4) as usize) {
+            Some(Some(register)) => Some(register),
+            _ => bar.register_at(offset),
+        }
+    }
 }
 
 impl Port {
     pub(crate) fn new(id: DeviceId, name: String, function: Function, ram: &Ram) -> Self {
         let mut bars = [None; 6];
+        let mut registers: [RegisterIndex; 6] = Default::default();
         for bar in &function.bars {
             bars[usize::from(bar.index)] = Some(*bar);
+            registers[usize::from(bar.index)] = RegisterIndex::new(bar);
         }
         Self {
             id,
             name,
             config: ConfigSpace::new(&function),
             bars,
+            registers,
             msi: function.msi.map(MsiState::new),
             msix: function.msix.map(MsixState::new),
             memory: dma::device_memory(ram),
@@ -156,6 +182,10 @@ pub struct Fabric {
     pub(crate) faults: Faults,
     pub(crate) messages: VecDeque<Message>,
     pub(crate) delayed: Timers<Delayed>,
+    /// The earliest wake-up that a device asked for; the end of time if none did.
+    pub(crate) next_wake: Nanos,
+    /// Devices whose pin is asserted, bit by id.
+    pub(crate) pins: u64,
     /// Devices that a fault of the plan met, bit by id.
     faulted: u64,
     /// Devices that were told, by a fault, something else than their driver said, or whose set-up their driver was deceived
@@ -176,6 +206,8 @@ impl Fabric {
             faults: Faults::new(plan),
             messages: VecDeque::new(),
             delayed: Timers::default(),
+            next_wake: Nanos::MAX,
+            pins: 0,
             faulted: 0,
             misled: 0,
         }
@@ -457,7 +489,13 @@ impl Fabric {
                 _ => {}
             }
         }
+        self.drive_pin(port, asserted);
+    }
+
+    /// Sets the level of a pin, and shows it in the status register.
+    pub(crate) fn drive_pin(&mut self, port: &mut Port, asserted: bool) {
         port.pin = asserted;
         port.config.set_interrupt_status(asserted);
+        self.pins = self.pins & !(1 << port.id.0) | u64::from(asserted) << port.id.0;
     }
 }

@@ -42,7 +42,11 @@ impl<T> Timers<T> {
     }
 
     /// The moment of the earliest timer.
+    #[inline]
     pub fn next_at(&mut self) -> Option<Nanos> {
+        if self.heap.is_empty() {
+            return None;
+        }
         self.drop_cancelled();
         self.heap.peek().map(|Reverse((at, _))| *at)
     }

@@ -300,7 +300,10 @@ pub(crate) fn handle(irq: u32) {
         m.enter_irq();
         let desc = m.irqs.descs.get_mut(&irq)?;
         desc.running += 1;
-        desc.pending = desc.pending.saturating_sub(1);
+        if desc.pending > 0 {
+            desc.pending -= 1;
+            m.irqs.pending -= 1;
+        }
         Some(m.bus.fabric.context.clone())
     });
     let mut claimed = false;
@@ -364,7 +367,7 @@ fn wake_thread(irq: u32, id: u32) {
     });
     let Some((thread, oneshot, name)) = spawn else { return };
     task::spawn(
-        &name,
+        name,
         false,
         Box::new(move || {
             loop {
@@ -441,6 +444,7 @@ impl crate::machine::Machine {
 
     fn retire_message_irq(&mut self, irq: u32) {
         let Some(desc) = self.irqs.descs.remove(&irq) else { return };
+        self.irqs.pending -= u32::from(desc.pending);
         if let (true, Source::Message { device, .. }) = (desc.pending > 0, desc.source)
             && !self.bus.fabric.is_faulted(device)
             && desc.delivered == 0

@@ -161,7 +161,6 @@ pub fn bind(driver_id: u32, device: DeviceId) -> Option<Result<(), i32>> {
         let since = m.bindings;
         // Bound from here on: the driver's name stands in its messages while it probes.
         m.device(device).binding = Some(Binding { driver: driver_id, since });
-        m.bus.new_driver(device);
         Some(row)
     })?;
     let result = driver.probe(device, row);

@@ -102,7 +102,15 @@ impl Machine {
     }
 
     /// The lowest irq that may be delivered now.
+    #[inline]
     pub(crate) fn deliverable(&self) -> Option<u32> {
+        if self.irqs.pending == 0 && !self.bus.has_pins() {
+            return None;
+        }
+        self.find_deliverable()
+    }
+
+    fn find_deliverable(&self) -> Option<u32> {
         self.irqs.descs.iter().find_map(|(irq, desc)| {
             if desc.disabled != 0 || desc.handlers.is_empty() || desc.running != 0 {
                 return None;
@@ -135,7 +143,10 @@ impl Machine {
                 }
                 continue;
             };
-            desc.pending = (desc.pending + 1).min(2);
+            if desc.pending < 2 {
+                desc.pending += 1;
+                self.irqs.pending += 1;
+            }
         }
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn start(key: usize) {
         return;
     };
     task::spawn(
-        &name,
+        name,
         false,
         Box::new(move || {
             let Some(item) = with(|m| {
