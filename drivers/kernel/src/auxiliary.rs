@@ -307,6 +307,7 @@ where
     /// # Safety
     ///
     /// It must be dropped before `'a` ends; it must not be leaked.
+    #[track_caller]
     pub unsafe fn new_with_lt<E>(
         parent: &'a device::Device<Bound>,
         name: &CStr,
@@ -341,6 +342,7 @@ where
     }
 
     /// As [`new_with_lt`](Self::new_with_lt), for data that borrows nothing.
+    #[track_caller]
     pub fn new<E>(
         parent: &'a device::Device<Bound>,
         name: &CStr,

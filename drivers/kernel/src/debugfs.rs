@@ -18,6 +18,7 @@ use crate::sync::Arc;
 use crate::uaccess::UserSliceReader;
 use core::marker::{PhantomData, PhantomPinned};
 use core::ops::Deref;
+use core::panic::Location;
 use core::pin::Pin;
 use pin_init::{pin_data, PinInit};
 
@@ -62,7 +63,7 @@ impl Dir {
     /// Makes a directory in the root of debugfs.
     #[track_caller]
     pub fn new(name: &CStr) -> Self {
-        let place = Place::Root.dir(name);
+        let place = Place::Root.dir(name, Location::caller());
         Self(Arc::new(Entry::new(place, None), GFP_KERNEL).ok())
     }
 
@@ -70,20 +71,22 @@ impl Dir {
     #[track_caller]
     pub fn subdir(&self, name: &CStr) -> Self {
         let Some(parent) = &self.0 else { return Self(None) };
-        let place = parent.place().dir(name);
+        let place = parent.place().dir(name, Location::caller());
         Self(Arc::new(Entry::new(place, Some(parent.clone())), GFP_KERNEL).ok())
     }
 
+    #[track_caller]
     fn create_file<'a, T: Sync + 'static, E: 'a>(
         &'a self,
         name: &'a CStr,
         data: impl PinInit<T, E> + 'a,
         handlers: Handlers<T>,
     ) -> impl PinInit<File<T>, E> + 'a {
+        let caller = Location::caller();
         let scope = Scope::new(data, move |data| {
             let parent = self.0.as_ref()?;
             // SAFETY: the data is the scope's, which drops the entry first.
-            let place = unsafe { parent.place().file(name, data, handlers) };
+            let place = unsafe { parent.place().file(name, data, handlers, caller) };
             Some(Entry::new(place, Some(parent.clone())))
         });
         crate::try_pin_init!(File { scope <- scope } ? E)
@@ -91,6 +94,7 @@ impl Dir {
 
     /// Makes a value with a directory of its own in this one. `fill` puts files into the directory that borrow from the
     /// value.
+    #[track_caller]
     pub fn scope<'a, T: 'a, E: 'a, F>(
         &'a self,
         value: impl PinInit<T, E> + 'a,
@@ -100,8 +104,9 @@ impl Dir {
     where
         F: for<'data, 'dir> FnOnce(&'data T, &'dir ScopedDir<'data, 'dir>) + 'a,
     {
+        let caller = Location::caller();
         Scope::new(value, move |value| {
-            let place = self.0.as_ref().map_or(Place::Nowhere, |parent| parent.place().dir(name));
+            let place = self.0.as_ref().map_or(Place::Nowhere, |parent| parent.place().dir(name, caller));
             let entry = Entry::new(place.clone(), self.0.clone());
             fill(value, &ScopedDir::at(place));
             Some(entry)
@@ -123,6 +128,7 @@ macro_rules! file_kinds {
             ///
             /// It owns the value that `data` initialises. Callbacks are functions, or closures that capture nothing; others fail
             /// the build.
+            #[track_caller]
             pub fn $owning<'a, T, E: 'a $(, $Fn)*>(
                 &'a self, name: &'a CStr, data: impl PinInit<T, E> + 'a $(, $callback: &'static $Fn)*
             ) -> impl PinInit<File<T>, E> + 'a
@@ -199,12 +205,14 @@ pub struct Scope<T> {
 impl<'a, T: 'a> Scope<T> {
     /// Makes a value with a directory of its own in the root of debugfs. `init` fills the directory with files that borrow
     /// from the value.
+    #[track_caller]
     pub fn dir<E: 'a, F>(data: impl PinInit<T, E> + 'a, name: &'a CStr, init: F) -> impl PinInit<Self, E> + 'a
     where
         F: for<'data, 'dir> FnOnce(&'data T, &'dir ScopedDir<'data, 'dir>) + 'a,
     {
+        let caller = Location::caller();
         Self::new(data, move |data| {
-            let place = Place::Root.dir(name);
+            let place = Place::Root.dir(name, caller);
             let entry = Entry::new(place.clone(), None);
             init(data, &ScopedDir::at(place));
             Some(entry)
@@ -263,12 +271,12 @@ impl<'data, 'dir> ScopedDir<'data, 'dir> {
     /// Makes a directory in this one.
     #[track_caller]
     pub fn dir<'dir2>(&'dir2 self, name: &CStr) -> ScopedDir<'data, 'dir2> {
-        ScopedDir::at(self.place.dir(name))
+        ScopedDir::at(self.place.dir(name, Location::caller()))
     }
 
     #[track_caller]
     fn create_file<T: Sync + 'static>(&self, name: &CStr, data: &'data T, handlers: Handlers<T>) {
         // SAFETY: the data is the scope's, which removes this directory before it drops the data.
-        unsafe { self.place.file(name, data, handlers) };
+        unsafe { self.place.file(name, data, handlers, Location::caller()) };
     }
 }

@@ -39,7 +39,7 @@ impl<T> Inner<T> {
     /// Waits for whoever revokes the data to have dropped it.
     #[track_caller]
     fn wait(&self) {
-        while !self.gone.load(Relaxed) && !machine::is_crashed() {
+        while !self.gone.peek(Relaxed) && !machine::is_crashed() {
             machine::wait(self.key(), None, false, "the release of a managed resource");
         }
     }

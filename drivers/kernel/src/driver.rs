@@ -4,15 +4,20 @@
 //! [`Registration`] is generic over. Drivers that need no module of their own shape use the macro of their bus, such as
 //! [`module_pci_driver!`](crate::module_pci_driver).
 
+use crate::acpi;
 use crate::bindings;
 use crate::device::{CoreInternal, Device};
 use crate::error::{Error, Result};
 use crate::module::ThisModule;
+use crate::of;
 use crate::str::CStr;
 use crate::try_pin_init;
 use crate::types::Opaque;
+use core::panic::Location;
 use core::pin::Pin;
 use pin_init::{pin_data, pinned_drop, PinInit};
+
+pub(crate) mod firmware;
 
 /// What the structure of a bus's drivers looks like.
 ///
@@ -68,10 +73,12 @@ unsafe impl<T: RegistrationOps> Send for Registration<T> {}
 
 impl<T: RegistrationOps> Registration<T> {
     /// Returns an initialiser that registers a driver, with the bus's errors.
+    #[track_caller]
     pub fn new(name: &'static CStr, module: &'static ThisModule) -> impl PinInit<Self, Error>
     where
         T: 'static,
     {
+        let place = Location::caller();
         try_pin_init!(Self {
             driver <- Opaque::try_ffi_init(move |slot: *mut T::DriverType| {
                 // SAFETY: the slot may be written.
@@ -79,6 +86,7 @@ impl<T: RegistrationOps> Registration<T> {
                 // SAFETY: the bus says that there is such a field, and the structure was just written.
                 let common = unsafe { &*slot.byte_add(T::DEVICE_DRIVER_OFFSET).cast::<bindings::device_driver>() };
                 common.post_unbind_rust.set(Some(Self::drop_data));
+                common.place.set(Some(place));
                 // SAFETY: the structure is pinned, and unregistered when it is dropped.
                 unsafe { T::register(&*Opaque::cast_from(slot), name, module) }
             }),
@@ -103,6 +111,30 @@ impl<T: RegistrationOps> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: `new` registered it, or there would be nothing to drop.
         unsafe { T::unregister(&self.driver) };
+    }
+}
+
+/// What the adapters of all buses have whose devices firmware describes: a table for each kind of firmware.
+pub trait Adapter {
+    /// What the tables say about each row.
+    type IdInfo: 'static;
+
+    /// The hardware ids that the driver knows in ACPI.
+    fn acpi_id_table() -> Option<acpi::IdTable<Self::IdInfo>>;
+
+    /// What the driver is compatible with in device trees.
+    fn of_id_table() -> Option<of::IdTable<Self::IdInfo>>;
+
+    /// Returns what the tables say about a device; `None` if no row is for it, or no firmware describes it.
+    ///
+    /// Differs from Linux: it looks into these tables, whichever driver the device has.
+    ///
+    /// # Safety
+    ///
+    /// The device's driver must be this one, or the device must have none: Linux looks into the tables of the driver that
+    /// it has, and takes what they say for an `IdInfo`.
+    unsafe fn id_info(dev: &Device) -> Option<&'static Self::IdInfo> {
+        firmware::id_info::<Self>(dev.fwnode()?.description())
     }
 }
 

@@ -32,7 +32,7 @@ impl Drop for LocalInterruptDisabled {
 }
 
 impl LocalInterruptDisabled {
-    /// Returns the proof where interrupts are known to be off, as in a handler. Warns where the caller may sleep.
+    /// Returns the proof where interrupts are known to be off, as in a handler. Warns where they are on.
     ///
     /// # Safety
     ///
@@ -40,7 +40,8 @@ impl LocalInterruptDisabled {
     #[track_caller]
     pub unsafe fn assume_disabled<'a>() -> &'a LocalInterruptDisabled {
         const PROOF: &LocalInterruptDisabled = &LocalInterruptDisabled(NotThreadSafe);
-        if machine::context() == machine::Context::Process {
+        // Without a task there are no interrupts.
+        if crate::sync::in_task() && !machine::irqs_disabled() {
             machine::warn(format_args!("interrupts are assumed to be off, and are on"));
         }
         PROOF

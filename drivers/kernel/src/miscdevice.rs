@@ -12,6 +12,7 @@ use crate::types::{ForeignOwnable, Opaque, ScopeGuard};
 use bringup_bench::file::{CharDevice, OpenFile};
 use core::cell::Cell;
 use core::marker::PhantomData;
+use core::panic::Location;
 use core::pin::Pin;
 use macros::vtable;
 use pin_init::{pin_data, pinned_drop, PinInit};
@@ -56,13 +57,15 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
     /// Returns an initialiser that registers the device: from then on it can be opened.
     ///
     /// `EEXIST` when the name is taken.
+    #[track_caller]
     pub fn register(opts: MiscDeviceOptions) -> impl PinInit<Self, Error> {
+        let place = Location::caller();
         crate::try_pin_init!(Self {
             misc <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
                 // SAFETY: the slot is valid for writes.
                 unsafe { slot.write(opts.into_raw::<T>()) };
                 // SAFETY: it was just written, and stays where it is until it is dropped, which deregisters it.
-                unsafe { register(slot) }
+                unsafe { register(slot, place) }
             }),
             _driver: PhantomData,
         })
@@ -82,19 +85,19 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
     }
 }
 
-/// Registers a misc device with the machine: C's `misc_register()`.
+/// Registers a misc device with the machine, for whoever stands at `place`: C's `misc_register()`.
 ///
 /// # Safety
 ///
 /// The structure must be valid and stay where it is until it is deregistered.
-unsafe fn register(misc: *mut bindings::miscdevice) -> Result {
+unsafe fn register(misc: *mut bindings::miscdevice, place: machine::Place) -> Result {
     // SAFETY: the structure is valid, and nobody else knows it yet.
     let this = unsafe { &mut *misc };
     let name = this.name.to_str()?;
     let gate = Rc::<Gate>::default();
     let node = Rc::new(Node { fops: this.fops, misc, gate: gate.clone() });
     this.this_device = new_device(this.name);
-    match machine::file::misc_register(name, node) {
+    match machine::file::misc_register_at(name, node, place) {
         Ok(id) => {
             this.node = Some((id, gate));
             Ok(())

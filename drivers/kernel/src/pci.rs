@@ -11,11 +11,11 @@ use crate::driver::{DriverLayout, RegistrationOps};
 use crate::error::{code::EINVAL, from_result, to_result, Error, Result};
 use crate::ffi::c_int;
 use crate::machine::pci::{self as machine_pci, PciId};
+use crate::machine::DeviceId as MachineDevice;
 use crate::module::ThisModule;
 use crate::str::CStr;
 use crate::sync::aref::AlwaysRefCounted;
 use crate::types::Opaque;
-use bringup_core::DeviceId as MachineDevice;
 use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::num::NonZero;
@@ -108,7 +108,8 @@ unsafe impl<T: Driver> RegistrationOps for Adapter<T> {
         driver.probe.set(Some(Self::probe_callback));
         driver.remove.set(Some(Self::remove_callback));
         let binder = Binder { name, driver: reg.get() };
-        let number = machine_pci::register_driver(Rc::new(binder)).map_err(Error::from_errno)?;
+        let number =
+            machine_pci::register_driver_at(Rc::new(binder), driver.driver.place()).map_err(Error::from_errno)?;
         driver.registration.set(Some(number));
         Ok(())
     }
@@ -244,18 +245,17 @@ fn find(device: MachineDevice) -> *mut bindings::pci_dev {
         return found.as_ptr();
     }
     let name = CString::new(machine_pci::address(device)).unwrap_or_default();
-    let word = |offset| machine_pci::config_read(device, offset, 4);
-    let (ids, class, board) = (word(0x0), word(0x8), word(0x2c));
+    let identity = machine_pci::identity(device);
     let pdev = Box::new(bindings::pci_dev {
         // SAFETY: it has no parent, and `release` frees the box.
         dev: unsafe { bindings::device::new(name, bus_type::pci, core::ptr::null_mut(), Some(device), release) },
         id: device,
-        vendor: ids as u16,
-        device: (ids >> 16) as u16,
-        subsystem_vendor: board as u16,
-        subsystem_device: (board >> 16) as u16,
-        class: class >> 8,
-        revision: class as u8,
+        vendor: identity.vendor,
+        device: identity.device,
+        subsystem_vendor: identity.subsystem_vendor,
+        subsystem_device: identity.subsystem,
+        class: identity.class,
+        revision: identity.revision,
         cfg_size: machine_pci::config_size(device),
     });
     let pdev = NonNull::from(Box::leak(pdev));

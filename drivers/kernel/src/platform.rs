@@ -5,13 +5,10 @@
 use crate::acpi;
 use crate::bindings::{self, bus_type};
 use crate::device::{self, AsBusDevice, Core, CoreInternal};
-use crate::device_id::RawDeviceIdIndex;
-use crate::driver::{DriverLayout, RegistrationOps};
+use crate::driver::{self, firmware, DriverLayout, RegistrationOps};
 use crate::error::{code::EINVAL, from_result, to_result, Error, Result};
 use crate::ffi::c_int;
-use crate::machine::platform::{
-    self as machine_platform, Firmware, PlatformDevice, PlatformDriver, PlatformId, Property,
-};
+use crate::machine::platform::{self as machine_platform, PlatformDevice, PlatformDriver, PlatformId};
 use crate::module::ThisModule;
 use crate::of;
 use crate::str::CStr;
@@ -100,11 +97,12 @@ unsafe impl<T: Driver> RegistrationOps for Adapter<T> {
         let driver = unsafe { &*reg.get() };
         let name = name.to_str().map_err(|_| EINVAL)?;
         driver.driver.name.set(name);
-        driver.matches.set(Some(|device| Self::id_info(device).is_some()));
+        driver.matches.set(Some(|device| firmware::id_info::<Self>(device).is_some()));
         driver.probe.set(Some(Self::probe_callback));
         driver.remove.set(Some(Self::remove_callback));
         let binder = Binder { name, driver: reg.get() };
-        let number = machine_platform::register_driver(Rc::new(binder)).map_err(Error::from_errno)?;
+        let number =
+            machine_platform::register_driver_at(Rc::new(binder), driver.driver.place()).map_err(Error::from_errno)?;
         driver.registration.set(Some(number));
         Ok(())
     }
@@ -118,43 +116,27 @@ unsafe impl<T: Driver> RegistrationOps for Adapter<T> {
     }
 }
 
-impl<T: Driver> Adapter<T> {
-    /// Finds the row for a device in the driver's tables, and returns what it says.
-    fn id_info(device: &PlatformDevice) -> Option<&'static T::IdInfo> {
-        let compatible = device.node.properties.iter().find(|(name, _)| name == "compatible");
-        let compatible = match compatible {
-            Some((_, Property::Texts(texts))) => texts.as_slice(),
-            _ => &[],
-        };
-        // An ACPI device with this id is described like one of a device tree.
-        let like_a_tree = match &device.firmware {
-            Firmware::DeviceTree => true,
-            Firmware::Acpi(hid) => hid == "PRP0001",
-            Firmware::None => false,
-        };
-        if let (true, Some(table)) = (like_a_tree, T::OF_ID_TABLE) {
-            // What the device says first describes it best.
-            return compatible.iter().find_map(|wanted| {
-                // SAFETY: the table ends in a row of zeroes.
-                let row = unsafe { find_row(table.as_ptr(), |row| &row.compatible, wanted) }?;
-                // SAFETY: the row is of a table of this type.
-                Some(unsafe { (*row.cast::<of::DeviceId>()).info_unchecked::<T::IdInfo>() })
-            });
-        }
-        let (Firmware::Acpi(hid), Some(table)) = (&device.firmware, T::ACPI_ID_TABLE) else { return None };
-        // SAFETY: the table ends in a row of zeroes.
-        let row = unsafe { find_row(table.as_ptr(), |row| &row.id, hid) }?;
-        // SAFETY: the row is of a table of this type.
-        Some(unsafe { (*row.cast::<acpi::DeviceId>()).info_unchecked::<T::IdInfo>() })
+impl<T: Driver> driver::Adapter for Adapter<T> {
+    type IdInfo = T::IdInfo;
+
+    fn acpi_id_table() -> Option<acpi::IdTable<T::IdInfo>> {
+        T::ACPI_ID_TABLE
     }
 
+    fn of_id_table() -> Option<of::IdTable<T::IdInfo>> {
+        T::OF_ID_TABLE
+    }
+}
+
+impl<T: Driver> Adapter<T> {
     /// # Safety
     ///
     /// The device must be bound by nobody else meanwhile.
     unsafe fn probe_callback(dev: *mut bindings::platform_device) -> c_int {
         // SAFETY: the caller's contract: a callback of the bus is running.
         let dev = unsafe { &*dev.cast::<Device<CoreInternal<'_>>>() };
-        let info = Self::id_info(&dev.fields().fwnode.description);
+        // SAFETY: the device is being bound to this driver.
+        let info = unsafe { <Self as driver::Adapter>::id_info(dev.as_ref()) };
         from_result(|| {
             dev.as_ref().set_drvdata(T::probe(dev, info))?;
             Ok(0)
@@ -170,25 +152,6 @@ impl<T: Driver> Adapter<T> {
         // SAFETY: `probe` set it, or the device would not be bound; it is dropped only after this.
         let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data<'_>>() };
         T::unbind(dev, data);
-    }
-}
-
-/// Finds the row of a table whose string is `wanted`.
-///
-/// # Safety
-///
-/// `row` must be the first of a table that ends in one whose string is empty, and `string` return a field of it.
-unsafe fn find_row<Row>(mut row: *const Row, string: fn(&Row) -> &[u8], wanted: &str) -> Option<*const Row> {
-    loop {
-        // SAFETY: no row after the last is looked at. A pointer in a row is an integer of the structure, which is not read.
-        let known = CStr::from_bytes_until_nul(string(unsafe { &*row })).unwrap_or_default();
-        if known.is_empty() {
-            return None;
-        }
-        if known.to_bytes() == wanted.as_bytes() {
-            return Some(row);
-        }
-        row = row.wrapping_add(1);
     }
 }
 
@@ -301,13 +264,6 @@ macro_rules! module_platform_driver {
 /// A platform device; see [`device`] for what the context means.
 #[repr(transparent)]
 pub struct Device<Ctx: device::DeviceContext = device::Normal>(Opaque<bindings::platform_device>, PhantomData<Ctx>);
-
-impl<Ctx: device::DeviceContext> Device<Ctx> {
-    fn fields(&self) -> &bindings::platform_device {
-        // SAFETY: a device is valid while there is a reference to it, and nothing borrows its structure mutably.
-        unsafe { &*self.0.get() }
-    }
-}
 
 // SAFETY: the device is where the offset says, and the context is a marker.
 unsafe impl<Ctx: device::DeviceContext> AsBusDevice<Ctx> for Device<Ctx> {

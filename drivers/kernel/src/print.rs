@@ -166,7 +166,7 @@ impl OnceLite {
     where
         F: FnOnce(),
     {
-        let first = self.0.xchg(State::Called, Relaxed) == State::Fresh;
+        let first = self.0.swap(State::Called, Relaxed) == State::Fresh;
         if first {
             f();
         }

@@ -55,7 +55,7 @@ impl<T> Revocable<T> {
     /// Returns the value for as long as an RCU read lock is held, or `None` when it was revoked.
     pub fn try_access_with_guard<'a>(&'a self, _guard: &'a rcu::Guard) -> Option<&'a T> {
         // SAFETY: while it is available the value is valid, and whoever revokes it waits for RCU readers.
-        self.available.load(Relaxed).then(|| unsafe { &*self.value.get() })
+        self.available.peek(Relaxed).then(|| unsafe { &*self.value.get() })
     }
 
     /// Calls `f` with the value, or returns `None` when it was revoked. `f` may not sleep.
@@ -79,7 +79,7 @@ impl<T> Revocable<T> {
     /// It may sleep.
     #[track_caller]
     pub fn revoke(&self) -> bool {
-        let revoked = self.available.xchg(false, Relaxed);
+        let revoked = self.available.swap(false, Relaxed);
         if revoked {
             rcu::synchronize_rcu();
             // SAFETY: only one caller gets here, and all users are done.
@@ -94,7 +94,7 @@ impl<T> Revocable<T> {
     ///
     /// Nobody may be using the value.
     pub unsafe fn revoke_nosync(&self) -> bool {
-        let revoked = self.available.xchg(false, Relaxed);
+        let revoked = self.available.swap(false, Relaxed);
         if revoked {
             // SAFETY: only one caller gets here, and it says that there are no users.
             unsafe { self.value.get().drop_in_place() };

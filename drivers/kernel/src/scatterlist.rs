@@ -12,12 +12,12 @@ use crate::devres::Devres;
 use crate::dma::{self, DataDirection, DmaAddress};
 use crate::error::{code::EINVAL, Error, Result};
 use crate::io::ResourceSize;
-use crate::machine::dma as machine_dma;
+use crate::machine::{dma as machine_dma, DeviceId, Place};
 use crate::page::{AsPageIter, PAGE_SIZE};
 use crate::try_pin_init;
 use crate::types::Opaque;
-use bringup_core::DeviceId;
 use core::ops::Deref;
+use core::panic::Location;
 use core::slice;
 use pin_init::{pin_data, PinInit};
 use std::vec::Vec;
@@ -132,7 +132,8 @@ where
     /// not be as long; and the device sees a copy of the pages, made here and copied back when they come back.
     #[track_caller]
     pub fn new(dev: &Device<Bound>, pages: P, dir: DataDirection, flags: Flags) -> impl PinInit<Self, Error> + '_ {
-        try_pin_init!(Self { inner <- Owned::new(dev, pages, dir, flags) })
+        let place = Location::caller();
+        try_pin_init!(Self { inner <- Owned::new(dev, pages, dir, flags, place) })
     }
 }
 
@@ -140,8 +141,13 @@ impl<P> Owned<P>
 where
     for<'a> P: AsPageIter<Iter<'a> = VmallocPageIter<'a>> + 'static,
 {
-    #[track_caller]
-    fn new(dev: &Device<Bound>, mut pages: P, dir: DataDirection, flags: Flags) -> impl PinInit<Self, Error> + '_ {
+    fn new(
+        dev: &Device<Bound>,
+        mut pages: P,
+        dir: DataDirection,
+        flags: Flags,
+        place: Place,
+    ) -> impl PinInit<Self, Error> + '_ {
         pin_init::pin_init_scope(move || {
             let walk = pages.page_iter();
             let size = walk.size();
@@ -152,7 +158,7 @@ where
             let mut table = RawTable::new(list.len(), flags)?;
             Ok(try_pin_init!(Self {
                 lent: {
-                    let (lent, pieces) = Lent::new(dev, &list, size, dir)?;
+                    let (lent, pieces) = Lent::new(dev, &list, size, dir, place)?;
                     table.fill(&pieces);
                     Devres::new(dev, lent)?
                 },
@@ -218,13 +224,13 @@ struct Lent {
 }
 
 impl Lent {
-    /// Lends the first `size` bytes of the pages; returns also the pieces that the device sees.
-    #[track_caller]
+    /// Lends the first `size` bytes of the pages for whoever stands at `place`; returns also the pieces that the device sees.
     fn new(
         dev: &Device<Bound>,
         pages: &[*mut bindings::page],
         size: usize,
         dir: DataDirection,
+        place: Place,
     ) -> Result<(Self, Vec<(u64, u64)>)> {
         let direction = match dir {
             DataDirection::Bidirectional => machine_dma::Direction::Bidirectional,
@@ -239,7 +245,7 @@ impl Lent {
         let pages = pages.iter().enumerate().map(|(index, page)| (page.cast::<u8>(), left(index))).collect();
         // SAFETY: the pages stay until this is dropped, and their owner gives nobody access to them.
         let (number, pieces) =
-            unsafe { machine_dma::map_streaming(id, pages, direction) }.map_err(Error::from_errno)?;
+            unsafe { machine_dma::map_streaming_at(id, pages, direction, place) }.map_err(Error::from_errno)?;
         Ok((Self { mapping: Some((id, number)) }, pieces))
     }
 }

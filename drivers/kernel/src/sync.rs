@@ -3,8 +3,7 @@
 use crate::bindings;
 use crate::machine;
 use crate::types::Opaque;
-use core::pin::Pin;
-use pin_init::{pin_data, pin_init, pinned_drop, PinInit};
+use pin_init::{pin_data, pin_init, PinInit};
 
 // Counting references, and publishing.
 mod arc;
@@ -42,7 +41,7 @@ pub use {completion::Completion, srcu::Srcu};
 ///
 /// Its address is its identity.
 #[repr(transparent)]
-#[pin_data(PinnedDrop)]
+#[pin_data]
 pub struct LockClassKey {
     #[pin]
     class: Opaque<bindings::lock_class_key>,
@@ -75,13 +74,6 @@ impl LockClassKey {
     /// Returns the pointer that stands for the class.
     pub fn as_ptr(&self) -> *mut bindings::lock_class_key {
         self.class.get()
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for LockClassKey {
-    fn drop(self: Pin<&mut Self>) {
-        machine::forget_lock_class(self.as_ptr().addr());
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{code::*, Result};
 use crate::ffi::{c_void, CStr};
 use crate::fs::file;
 use crate::io::{IoCopyable, SysMem, SysMemBackend};
-use crate::machine::file::{copy_from_user, copy_to_user};
+use crate::machine::file::{copy_from_user, copy_to_user, user_bytes};
 use crate::ptr::KnownSize;
 use crate::transmute::{AsBytes, FromBytes};
 use core::mem::MaybeUninit;
@@ -53,28 +53,13 @@ impl UserPtr {
     }
 }
 
-/// Steps that sum up to any length below `len`, the longest first.
-fn halves(len: usize) -> impl Iterator<Item = usize> {
-    core::iter::successors(len.checked_ilog2().map(|log| 1usize << log), |step| (*step > 1).then_some(step / 2))
-}
-
 /// Copies from user space up to the first byte that is not there; returns how many bytes that were.
 ///
 /// May sleep.
 #[track_caller]
 pub(crate) fn copy_in(from: UserPtr, into: &mut [u8]) -> usize {
-    if copy_from_user(from.addr(), into).is_ok() {
-        return into.len();
-    }
-    let mut done = 0;
-    for step in halves(into.len()) {
-        // What is past the end is not asked for, and what was copied is not asked for again.
-        let Some(next) = into.get_mut(done..done + step) else { continue };
-        if copy_from_user(from.addr().wrapping_add(done), next).is_ok() {
-            done += step;
-        }
-    }
-    done
+    let there = user_bytes(from.addr(), into.len());
+    copy_from_user(from.addr(), &mut into[..there]).map_or(0, |()| there)
 }
 
 /// Copies to user space up to the first byte that is not there; returns how many bytes that were.
@@ -82,17 +67,8 @@ pub(crate) fn copy_in(from: UserPtr, into: &mut [u8]) -> usize {
 /// May sleep.
 #[track_caller]
 pub(crate) fn copy_out(from: &[u8], to: UserPtr) -> usize {
-    if copy_to_user(to.addr(), from).is_ok() {
-        return from.len();
-    }
-    let mut done = 0;
-    for step in halves(from.len()) {
-        let Some(next) = from.get(done..done + step) else { continue };
-        if copy_to_user(to.addr().wrapping_add(done), next).is_ok() {
-            done += step;
-        }
-    }
-    done
+    let there = user_bytes(to.addr(), from.len());
+    copy_to_user(to.addr(), &from[..there]).map_or(0, |()| there)
 }
 
 /// A piece of user space: an address and a length in bytes, neither of them checked yet.

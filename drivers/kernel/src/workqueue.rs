@@ -53,6 +53,7 @@ use crate::time::{self, Jiffies};
 use crate::types::Opaque;
 use core::cell::Cell;
 use core::marker::PhantomData;
+use core::panic::Location;
 use core::pin::Pin;
 use pin_init::{pin_data, pin_init, PinInit};
 
@@ -106,19 +107,18 @@ impl Queue {
         unsafe { &*ptr.cast() }
     }
 
-    /// Queues an item, to run after so many ticks. Says whether it was not queued before.
+    /// Queues an item for whoever stands at `place`, to run after so many ticks. Says whether it was not queued before.
     ///
     /// # Safety
     ///
     /// The item must be initialised, and stay until its function is called.
-    #[track_caller]
-    unsafe fn queue(&self, work: *mut bindings::work_struct, delay: Jiffies) -> bool {
+    unsafe fn queue(&self, work: *mut bindings::work_struct, delay: Jiffies, place: machine::Place) -> bool {
         // SAFETY: a queue that exists is initialised.
         let queue = unsafe { &*self.0.get() };
         // SAFETY: the caller keeps the item until its function is called.
         let callback = unsafe { machine::Callback::new(call, work.cast_const().cast()) };
         let delay = time::jiffies_to_nanos(delay);
-        let queued = machine::work::queue_work(queue.name, work.addr(), callback, delay);
+        let queued = machine::work::queue_work_at(queue.name, work.addr(), callback, delay, place);
         if queued {
             // It does not run before the next point, so this is in time.
             // SAFETY: as above.
@@ -134,8 +134,9 @@ impl Queue {
     where
         W: RawWorkItem<ID> + Send + 'static,
     {
+        let place = Location::caller();
         // SAFETY: `__enqueue` gives an item that stays until its function is called.
-        let queue = |work| unsafe { self.queue(work, 0) };
+        let queue = |work| unsafe { self.queue(work, 0, place) };
         // SAFETY: the closure returns `false` only for an item that is queued, and the item's type has no lifetime to be
         // outlived and may go to any task.
         unsafe { w.__enqueue(queue) }
@@ -147,8 +148,9 @@ impl Queue {
     where
         W: RawDelayedWorkItem<ID> + Send + 'static,
     {
+        let place = Location::caller();
         // SAFETY: `__enqueue` gives an item that stays until its function is called.
-        let queue = |work| unsafe { self.queue(work, delay) };
+        let queue = |work| unsafe { self.queue(work, delay, place) };
         // SAFETY: as for `enqueue`.
         unsafe { w.__enqueue(queue) }
     }

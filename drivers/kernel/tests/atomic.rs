@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code, reason = "plain variables are accessed atomically through pointers")]
 
+use bringup_bench::{Bench, Errno, Limits};
+use bringup_core::choice::{Chooser, Point};
 use kernel::sync::atomic::{
     atomic_load, atomic_store, cmpxchg, xchg, Acquire, Atomic, AtomicFlag, Full, Relaxed, Release,
 };
@@ -92,6 +94,80 @@ fn flag_behaves_as_a_bool() {
     assert!(flag.load(Acquire));
     flag.store(false, Release);
     assert!(!flag.load(Relaxed));
+}
+
+/// Runs a loop in a machine, beside a task that does something a microsecond later.
+fn beside(wait: fn(), later: fn()) -> core::result::Result<(), Errno> {
+    let bench = Bench::builder().limits(Limits { busy_ns: 10_000_000, ..Limits::default() }).chooser(PreemptAlways);
+    let bench = bench.build().unwrap();
+    let later = bench.spawn("later", move || {
+        kernel::machine::sleep(1_000);
+        later();
+    });
+    let waited = bench.run("waiting", wait);
+    if waited.is_ok() {
+        bench.join(&later).unwrap();
+        assert!(bench.finish().is_clean());
+    } else {
+        assert_eq!(bench.finish().rules(), ["watchdog-lockup"]);
+    }
+    waited
+}
+
+/// Lets another task run wherever one can.
+struct PreemptAlways;
+
+impl Chooser for PreemptAlways {
+    fn choose(&mut self, point: Point, _options: u32) -> u32 {
+        u32::from(point == Point::Preempt)
+    }
+}
+
+std::thread_local! {
+    /// What the loops of a test wait for.
+    static READY: &'static Atomic<u32> = std::boxed::Box::leak(std::boxed::Box::new(Atomic::new(0)));
+    static FLAG: &'static AtomicFlag = std::boxed::Box::leak(std::boxed::Box::new(AtomicFlag::new(false)));
+}
+
+/// The two variables that the loops of a test wait for.
+fn shared() -> (&'static Atomic<u32>, &'static AtomicFlag) {
+    (READY.with(|ready| *ready), FLAG.with(|flag| *flag))
+}
+
+#[test]
+fn loop_around_an_atomic_ends_when_another_task_writes_it() {
+    let loops: [(fn(), fn()); 5] = [
+        (|| while shared().0.load(Acquire) != 1 {}, || shared().0.store(1, Release)),
+        (|| while shared().0.cmpxchg(2, 3, Full).is_err() {}, || shared().0.store(2, Release)),
+        (|| while shared().0.xchg(5, Full) != 4 {}, || shared().0.store(4, Release)),
+        (|| while !shared().1.load(Relaxed) {}, || shared().1.store(true, Release)),
+        (|| while shared().1.cmpxchg(false, true, Full).is_err() {}, || shared().1.store(false, Release)),
+    ];
+    for (index, (wait, later)) in loops.into_iter().enumerate() {
+        assert_eq!(beside(wait, later), Ok(()), "loop {index}");
+    }
+}
+
+#[test]
+fn loop_around_an_atomic_that_nobody_writes_is_a_lockup() {
+    assert!(beside(|| while shared().0.load(Relaxed) != 9 {}, || ()).is_err());
+}
+
+#[test]
+fn time_stands_still_for_the_counts_of_the_crate_itself() {
+    let bench = Bench::builder().build().unwrap();
+
+    bench
+        .run("counting", || {
+            let count = Refcount::new(1);
+            count.inc();
+            assert!(!count.dec_and_test() && count.dec_and_test());
+            let place = SetOnce::new();
+            assert!(place.populate(1) && place.copy() == Some(1));
+        })
+        .unwrap();
+
+    assert_eq!(bench.now(), 0);
 }
 
 #[test]

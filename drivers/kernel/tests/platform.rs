@@ -1,5 +1,7 @@
 //! The platform bus: which driver gets which device, what it learns about it, and how it leaves.
 
+#![allow(unsafe_code, reason = "an adapter is asked directly what its tables say")]
+
 use bringup_bench::rt::platform::{Firmware, Node, PlatformDevice, Property};
 use bringup_bench::{Bench, Report};
 use kernel::device::property::{FwNode, NArgs};
@@ -7,7 +9,7 @@ use kernel::device::{Bound, Core};
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::aref::ARef;
-use kernel::{acpi, of, platform};
+use kernel::{acpi, driver, of, platform};
 use std::cell::RefCell;
 
 kernel::module_platform_driver! {
@@ -98,6 +100,23 @@ fn row_is_found_by_what_the_device_says_first() {
     let by_name = PlatformDevice { firmware: Firmware::None, ..PlatformDevice::acpi("", 0) };
     assert_eq!(probed(PlatformDevice { name: "fan".into(), ..by_name }).as_deref(), Some("fan fan: probe: None"));
     assert_eq!(probed(PlatformDevice::acpi("ACME0002", 0).texts("compatible", &["acme,fan"])), None);
+}
+
+#[test]
+fn adapter_knows_what_its_tables_say_about_a_device() {
+    PROBE.set(|pdev| {
+        // SAFETY: the device is being bound to this driver.
+        let info = unsafe { <platform::Adapter<Fan> as driver::Adapter>::id_info(pdev.as_ref()) };
+        dev_info!(pdev, "the adapter says {:?}\n", info);
+        Ok(())
+    });
+    let says = |device| life([device]).log_text().lines().nth(1).map(ToString::to_string);
+
+    let in_a_tree = says(PlatformDevice::device_tree("f", &["acme,fan-v2"]));
+    let by_name = says(PlatformDevice { firmware: Firmware::None, name: "fan".into(), ..PlatformDevice::acpi("", 0) });
+
+    assert_eq!(in_a_tree.as_deref(), Some("fan f: the adapter says Some(\"second\")"));
+    assert_eq!(by_name.as_deref(), Some("fan fan: the adapter says None"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bringup_bench::{Bench, Report};
 use bringup_core::choice::Seeded;
 use core::cell::Cell;
 use core::pin::Pin;
-use kernel::interrupt::local_interrupt_disable;
+use kernel::interrupt::{local_interrupt_disable, LocalInterruptDisabled};
 use kernel::prelude::*;
 use kernel::sync::barrier::{dma_mb, mb, smp_mb, Full, Read, Write};
 use kernel::sync::srcu::new_srcu;
@@ -44,6 +44,26 @@ fn locks_work_without_a_machine() {
     mb(Full);
     smp_mb(Read);
     dma_mb(Write);
+}
+
+#[test]
+fn assuming_that_interrupts_are_off_warns_where_they_are_on() {
+    let assume = || {
+        // SAFETY: that they are on harms nothing here.
+        let _ = unsafe { LocalInterruptDisabled::assume_disabled() };
+    };
+    let off = alone(|| {
+        let _off = local_interrupt_disable();
+        assume();
+    });
+    assert!(off.is_clean(), "{:?}", off.findings);
+    assert_eq!(alone(assume).rules(), ["kernel-warning"]);
+    let not_by_a_spinlock = alone(|| {
+        stack_pin_init!(let spin = new_spinlock!(()));
+        let _held = spin.lock();
+        assume();
+    });
+    assert_eq!(not_by_a_spinlock.rules(), ["kernel-warning"]);
 }
 
 #[test]

@@ -113,6 +113,8 @@ pub(crate) fn source_root() -> Result<PathBuf, Failure> {
         |root: &Path| root.join("drivers/kernel/Cargo.toml").is_file() && root.join("sim/cli/Cargo.toml").is_file();
     if let Some(root) = std::env::var_os("BRINGUP_SOURCE").filter(|value| !value.is_empty()) {
         let root = std::path::absolute(&root).map_err(|error| Failure::new(reason(&error)))?;
+        // Without a slash at the end, which would not be in the paths that the compiler shows.
+        let root: PathBuf = root.components().collect();
         return if is_ours(&root) {
             Ok(root)
         } else {

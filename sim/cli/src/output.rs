@@ -49,21 +49,32 @@ impl Paths {
         text.split_inclusive('\n').map(|line| self.apply_to_line(line)).collect()
     }
 
-    /// Replaces in one pass: what stands for a path is not looked at again.
+    /// Replaces in one pass: what stands for a path is not looked at again, nor what is only the rest of another path.
     fn apply_to_line(&self, line: &str) -> String {
         let mut shown = String::with_capacity(line.len());
-        let mut rest = line;
-        let next = |rest: &str| {
-            let known = self.0.iter().filter(|(from, _)| !from.is_empty());
-            known.filter_map(|(from, to)| rest.find(from).map(|at| (at, from.len(), to))).min_by_key(|(at, ..)| *at)
+        let mut done = 0;
+        let begins = |at: usize| {
+            let before = &line[..at];
+            ends_in_colour(before) || !before.ends_with(|c: char| c.is_alphanumeric() || "._-/".contains(c))
         };
-        while let Some((at, len, to)) = next(rest) {
-            shown.push_str(&rest[..at]);
+        let next = |done: usize| {
+            let known = self.0.iter().filter(|(from, _)| !from.is_empty());
+            let first = |from: &str| line[done..].match_indices(from).map(|(at, _)| done + at).find(|at| begins(*at));
+            known.filter_map(|(from, to)| first(from).map(|at| (at, at + from.len(), to))).min_by_key(|(at, ..)| *at)
+        };
+        while let Some((at, end, to)) = next(done) {
+            shown.push_str(&line[done..at]);
             shown.push_str(to);
-            rest = &rest[at + len..];
+            done = end;
         }
-        shown + rest
+        shown + &line[done..]
     }
+}
+
+/// Whether the last thing in `text` is an escape sequence that sets a colour.
+fn ends_in_colour(text: &str) -> bool {
+    let code = text.rsplit_once("\x1b[").and_then(|(_, code)| code.strip_suffix('m'));
+    code.is_some_and(|code| code.chars().all(|c| c.is_ascii_digit() || c == ';'))
 }
 
 /// Where everything that the command says goes.
@@ -137,7 +148,10 @@ impl Out {
     pub(crate) fn document(&mut self, value: &impl serde::Serialize) {
         if self.json {
             match serde_json::to_string_pretty(value) {
-                Ok(text) => self.write(&text),
+                Ok(text) => {
+                    let text = self.paths.apply(&text);
+                    self.write(&text);
+                }
                 Err(error) => self.failed = Some(error.into()),
             }
         }
@@ -210,6 +224,8 @@ mod tests {
         paths.show("/src/drivers/".into(), "/src/drivers/".into());
         paths.show("/src/".into(), String::new());
         assert_eq!(paths.apply("/src/drivers/a.rs /src/sim/b.rs"), "/src/drivers/a.rs sim/b.rs");
+        assert_eq!(paths.apply("../src/drivers/a.rs"), "../src/drivers/a.rs");
+        assert_eq!(paths.apply("\x1b[1;34m/src/sim/b.rs"), "\x1b[1;34msim/b.rs");
     }
 
     #[test]

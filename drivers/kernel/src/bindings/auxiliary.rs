@@ -232,6 +232,7 @@ pub unsafe fn auxiliary_driver_unregister(driver: *const auxiliary_driver) {
 /// # Safety
 ///
 /// It must be a device of this bus, and stay until [`auxiliary_device_delete`].
+#[track_caller]
 pub unsafe fn auxiliary_device_add(adev: *mut auxiliary_device) -> c_int {
     // SAFETY: the caller's contract.
     let this = unsafe { &*adev };

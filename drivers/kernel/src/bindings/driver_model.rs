@@ -2,10 +2,10 @@
 
 use super::phys_addr_t;
 use crate::ffi::{c_int, c_void};
-use crate::machine;
+use crate::machine::{self, DeviceId, Place};
 use crate::sync::Refcount;
-use bringup_core::DeviceId;
 use core::cell::{Cell, RefCell};
+use core::panic::Location;
 use core::ptr;
 use std::ffi::CString;
 use std::vec::Vec;
@@ -45,6 +45,16 @@ pub struct device_driver {
     pub name: Cell<&'static str>,
     /// Called after `remove` and before the device's managed resources are released: drops the driver's data.
     pub post_unbind_rust: Cell<Option<unsafe fn(*mut device)>>,
+    /// Where its registration was asked for.
+    pub(crate) place: Cell<Option<Place>>,
+}
+
+impl device_driver {
+    /// Where its registration was asked for: what findings about it point to.
+    #[track_caller]
+    pub(crate) fn place(&self) -> Place {
+        self.place.get().unwrap_or(Location::caller())
+    }
 }
 
 /// Something that is released when its device loses its driver.

@@ -2,6 +2,7 @@
 //! of the same names.
 
 use crate::ffi::{c_char, c_int, c_uint};
+use crate::machine::Place;
 use core::cell::Cell;
 
 /// A process number.
@@ -82,6 +83,8 @@ pub struct hrtimer {
     pub(crate) queued: Cell<bool>,
     /// Its callback runs.
     pub(crate) running: Cell<bool>,
+    /// Where it was started last, or else made.
+    pub(crate) place: Cell<Place>,
 }
 
 /// A work item.

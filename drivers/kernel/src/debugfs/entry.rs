@@ -91,8 +91,12 @@ impl Place {
         }
     }
 
-    #[track_caller]
-    fn create(&self, name: &CStr, node: impl FnOnce(&Rc<Dentry>) -> Option<Rc<dyn CharDevice>>) -> Place {
+    fn create(
+        &self,
+        name: &CStr,
+        caller: machine::Place,
+        node: impl FnOnce(&Rc<Dentry>) -> Option<Rc<dyn CharDevice>>,
+    ) -> Place {
         let parent = match self {
             Self::Root => None,
             Self::At(dentry) if !dentry.is_removed() => Some(dentry.clone()),
@@ -113,7 +117,7 @@ impl Place {
             removed: Cell::new(false),
             users: Cell::new(0),
         });
-        match machine::file::debugfs_create(parent_id, &dentry.name, node(&dentry)) {
+        match machine::file::debugfs_create_at(parent_id, &dentry.name, node(&dentry), caller) {
             Ok(id) => {
                 dentry.id.set(id);
                 if let Self::At(parent) = self {
@@ -131,21 +135,25 @@ impl Place {
         }
     }
 
-    /// Makes a directory.
-    #[track_caller]
-    pub(super) fn dir(&self, name: &CStr) -> Place {
-        self.create(name, |_| None)
+    /// Makes a directory, for whoever calls from there.
+    pub(super) fn dir(&self, name: &CStr, caller: machine::Place) -> Place {
+        self.create(name, caller, |_| None)
     }
 
-    /// Makes a file.
+    /// Makes a file, for whoever calls from there.
     ///
     /// # Safety
     ///
     /// `data` must stay valid, and be shared only, until the file, or a directory above it, is removed.
-    #[track_caller]
-    pub(super) unsafe fn file<T: 'static>(&self, name: &CStr, data: &T, handlers: Handlers<T>) -> Place {
+    pub(super) unsafe fn file<T: 'static>(
+        &self,
+        name: &CStr,
+        data: &T,
+        handlers: Handlers<T>,
+        caller: machine::Place,
+    ) -> Place {
         // SAFETY: the caller's contract.
-        self.create(name, |dentry| Some(unsafe { Node::make(data, handlers, dentry.clone()) }))
+        self.create(name, caller, |dentry| Some(unsafe { Node::make(data, handlers, dentry.clone()) }))
     }
 
     /// Removes the entry and all below it.

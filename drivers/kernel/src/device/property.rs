@@ -55,6 +55,11 @@ impl FwNode {
         unsafe { &*self.0.get() }
     }
 
+    /// What firmware says about the device that the node is one of.
+    pub(crate) fn description(&self) -> &PlatformDevice {
+        &self.raw().description
+    }
+
     /// Finds a property. `EINVAL` when there is none of the name.
     fn value(&self, name: &CStr) -> Result<&Value> {
         let properties = &self.raw().node().properties;

@@ -245,6 +245,6 @@ mod tests {
     fn copies_shorter_than_a_word_are_bytewise_even_when_aligned() {
         assert_eq!(widths(0x1000, 4), [1, 1, 1, 1]);
         assert_eq!(widths(0x1003, 2), [1, 1]);
-        assert_eq!(widths(0x1000, 0), []);
+        assert_eq!(widths(0x1000, 0), [0usize; 0]);
     }
 }

@@ -6,6 +6,7 @@ use crate::machine;
 use crate::machine::irq::irqreturn;
 use crate::str::CStr;
 use core::marker::{PhantomData, PhantomPinned};
+use core::panic::Location;
 use core::pin::Pin;
 use core::ptr::NonNull;
 use pin_init::{pin_data, pinned_drop, PinInit};
@@ -86,7 +87,6 @@ impl Registered {
     /// # Safety
     ///
     /// The handler must be initialised, stay until the result is dropped, and fit the functions.
-    #[track_caller]
     unsafe fn new<T>(
         request: &IrqRequest<'_>,
         flags: Flags,
@@ -94,15 +94,17 @@ impl Registered {
         handler: *const T,
         primary: unsafe fn(*const ()) -> u32,
         thread: Option<unsafe fn(*const ()) -> u32>,
+        place: machine::Place,
     ) -> Result<Self> {
         // SAFETY: the caller's contract.
         let callback = |function| unsafe { machine::Callback::new(function, handler.cast()) };
-        let id = machine::irq::request_irq(
+        let id = machine::irq::request_irq_at(
             request.irq,
             flags.into_inner() as u32,
             name.to_str().unwrap_or("?"),
             callback(primary),
             thread.map(callback),
+            place,
         )
         .map_err(Error::from_errno)?;
         Ok(Self { irq: request.irq, id })
@@ -173,6 +175,7 @@ macro_rules! registration {
             /// # Safety
             ///
             /// The registration must be dropped before `'a` ends; it must not be leaked.
+            #[track_caller]
             pub unsafe fn new(
                 request: IrqRequest<'a>,
                 flags: Flags,
@@ -182,6 +185,7 @@ macro_rules! registration {
             where
                 T: 'a,
             {
+                let place = Location::caller();
                 crate::try_pin_init!(&this in Self {
                     handler <- handler,
                     registered: {
@@ -190,7 +194,7 @@ macro_rules! registration {
                         // the last field to fail, nothing is registered.
                         unsafe {
                             let handler = &raw const (*this.as_ptr()).handler;
-                            Registered::new(&request, flags, name, handler, $primary::<T>, $thread)?
+                            Registered::new(&request, flags, name, handler, $primary::<T>, $thread, place)?
                         }
                     },
                     _request: request,

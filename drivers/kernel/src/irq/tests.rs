@@ -185,6 +185,27 @@ fn a_handler_runs_until_it_is_dropped() {
 }
 
 #[test]
+fn a_forgotten_handler_is_found_at_the_line_that_registered_it() {
+    let bench = bench(false);
+    let line = bench
+        .run("driver", || {
+            let port = Port::open();
+            let count = Count::new(port, &flag());
+            // SAFETY: none. It is leaked on purpose, and nothing interrupts any more.
+            let (new, line) = (unsafe { Registration::new(port.request(), Flags::SHARED, c"bell", count) }, line!());
+            core::mem::forget(KBox::pin_init(new, GFP_KERNEL).unwrap());
+            port.close();
+            line
+        })
+        .unwrap();
+    let report = bench.finish();
+    let finding = report.findings.iter().find(|finding| finding.rule.id == "leak-handler").unwrap();
+    let place = finding.place.unwrap();
+    assert!(place.file().ends_with("irq/tests.rs"), "{place}");
+    assert_eq!(place.line(), line);
+}
+
+#[test]
 fn a_taken_interrupt_is_refused_and_the_handlers_data_is_dropped() {
     let bench = bench(false);
     bench

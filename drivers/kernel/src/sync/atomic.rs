@@ -1,7 +1,8 @@
 //! Atomic variables with the orderings of the Linux kernel memory model (LKMM).
 //!
 //! Differs from Linux: one task of a machine runs at a time, so they never race; the orderings are passed on to Rust's
-//! atomics, with `Full` as sequentially consistent.
+//! atomics, with `Full` as sequentially consistent. Each operation that a loop can wait with takes a nanosecond, and what
+//! is due happens after it.
 
 mod flag;
 pub mod ordering;
@@ -108,14 +109,32 @@ impl<T: AtomicType> Atomic<T> {
     }
 }
 
+/// Lets a moment pass after an operation that a loop can wait with. What the operation returned may be out of date then, as
+/// it may be on any processor.
+#[inline]
+fn moment() {
+    // Destructors that run because the life ends must not let anything else happen.
+    if !std::thread::panicking() {
+        crate::machine::spin();
+    }
+}
+
 impl<T: AtomicType<Repr: AtomicBasicOps>> Atomic<T> {
-    /// Reads the variable. Reads and writes that follow stay behind an [`Acquire`] one.
+    /// Reads the variable, for this crate's own counts and flags: no time passes.
     #[inline(always)]
-    #[doc(alias("atomic_read", "atomic64_read"))]
-    pub fn load<O: AcquireOrRelaxed>(&self, _: O) -> T {
+    pub(crate) fn peek<O: AcquireOrRelaxed>(&self, _: O) -> T {
         let repr = T::Repr::load(&self.0, ordering::of::<O>());
         // SAFETY: the variable always holds the representation of a value.
         unsafe { value_of(repr) }
+    }
+
+    /// Reads the variable. Reads and writes that follow stay behind an [`Acquire`] one.
+    #[inline(always)]
+    #[doc(alias("atomic_read", "atomic64_read"))]
+    pub fn load<O: AcquireOrRelaxed>(&self, o: O) -> T {
+        let value = self.peek(o);
+        moment();
+        value
     }
 
     /// Writes the variable. Reads and writes that precede stay before a [`Release`] one.
@@ -128,18 +147,37 @@ impl<T: AtomicType<Repr: AtomicBasicOps>> Atomic<T> {
 
 impl<T: AtomicType<Repr: AtomicBasicOps> + core::fmt::Debug> core::fmt::Debug for Atomic<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.load(Relaxed).fmt(f)
+        self.peek(Relaxed).fmt(f)
     }
 }
 
 impl<T: AtomicType<Repr: AtomicExchangeOps>> Atomic<T> {
-    /// Writes the variable and returns what was there.
+    /// As [`xchg`](Self::xchg), for this crate's own flags: no time passes.
     #[inline(always)]
-    #[doc(alias("atomic_xchg", "atomic64_xchg", "swap"))]
-    pub fn xchg<O: Ordering>(&self, v: T, _: O) -> T {
+    pub(crate) fn swap<O: Ordering>(&self, v: T, _: O) -> T {
         let repr = T::Repr::swap(&self.0, repr_of(v), ordering::of::<O>());
         // SAFETY: the variable always holds the representation of a value.
         unsafe { value_of(repr) }
+    }
+
+    /// Writes the variable and returns what was there.
+    #[inline(always)]
+    #[doc(alias("atomic_xchg", "atomic64_xchg", "swap"))]
+    pub fn xchg<O: Ordering>(&self, v: T, o: O) -> T {
+        let old = self.swap(v, o);
+        moment();
+        old
+    }
+
+    /// As [`cmpxchg`](Self::cmpxchg), for this crate's own states: no time passes.
+    #[inline(always)]
+    pub(crate) fn compare_swap<O: Ordering>(&self, old: T, new: T, _: O) -> Result<T, T> {
+        match T::Repr::compare_swap(&self.0, repr_of(old), repr_of(new), ordering::of::<O>()) {
+            // SAFETY: the variable always holds the representation of a value.
+            Ok(repr) => Ok(unsafe { value_of(repr) }),
+            // SAFETY: as above.
+            Err(repr) => Err(unsafe { value_of(repr) }),
+        }
     }
 
     /// Writes `new` if `old` is there. Returns what was there, as `Ok` when it wrote; otherwise nothing is ordered.
@@ -147,13 +185,10 @@ impl<T: AtomicType<Repr: AtomicExchangeOps>> Atomic<T> {
     /// What is compared is the representation: two values with unequal bytes are unequal.
     #[inline(always)]
     #[doc(alias("atomic_cmpxchg", "atomic64_cmpxchg", "atomic_try_cmpxchg", "compare_exchange"))]
-    pub fn cmpxchg<O: Ordering>(&self, old: T, new: T, _: O) -> Result<T, T> {
-        match T::Repr::compare_swap(&self.0, repr_of(old), repr_of(new), ordering::of::<O>()) {
-            // SAFETY: the variable always holds the representation of a value.
-            Ok(repr) => Ok(unsafe { value_of(repr) }),
-            // SAFETY: as above.
-            Err(repr) => Err(unsafe { value_of(repr) }),
-        }
+    pub fn cmpxchg<O: Ordering>(&self, old: T, new: T, o: O) -> Result<T, T> {
+        let result = self.compare_swap(old, new, o);
+        moment();
+        result
     }
 }
 

@@ -56,7 +56,7 @@ impl Refcount {
     pub fn dec_and_test(&self) -> bool {
         match self.0.fetch_sub(1, Release) {
             1 => {
-                self.0.load(Acquire);
+                self.0.peek(Acquire);
                 return true;
             }
             ..=0 => self.saturate("underflow; use-after-free"),

@@ -42,7 +42,7 @@ impl<T> SetOnce<T> {
 
     /// Sets the value if nobody has. Says whether it did; otherwise the value is dropped.
     pub fn populate(&self, value: T) -> bool {
-        let claimed = self.state.cmpxchg(EMPTY, BUSY, Relaxed).is_ok();
+        let claimed = self.state.compare_swap(EMPTY, BUSY, Relaxed).is_ok();
         if claimed {
             // SAFETY: only one caller claims the place, and nobody reads it before it is full.
             unsafe { self.value.get().cast::<T>().write(value) };
@@ -54,7 +54,7 @@ impl<T> SetOnce<T> {
     /// Returns the value, if it was set.
     pub fn as_ref(&self) -> Option<&T> {
         // SAFETY: a full place holds a valid value that nobody writes to.
-        (self.state.load(Acquire) == FULL).then(|| unsafe { (*self.value.get()).assume_init_ref() })
+        (self.state.peek(Acquire) == FULL).then(|| unsafe { (*self.value.get()).assume_init_ref() })
     }
 
     /// Returns a copy of the value, if it was set.

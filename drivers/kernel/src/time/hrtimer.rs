@@ -57,6 +57,7 @@ use crate::machine;
 use crate::types::Opaque;
 use core::cell::Cell;
 use core::marker::PhantomData;
+use core::panic::Location;
 use core::pin::Pin;
 use core::ptr::NonNull;
 use pin_init::{pin_data, pin_init, PinInit};
@@ -88,18 +89,21 @@ unsafe impl<T> Sync for HrTimer<T> {}
 
 impl<T> HrTimer<T> {
     /// Returns an initialiser for a timer that is not started.
+    #[track_caller]
     pub fn new() -> impl PinInit<Self>
     where
         T: HrTimerCallback + HasHrTimer<T>,
     {
+        let place = Location::caller();
         pin_init!(Self {
-            state <- Opaque::ffi_init(|slot: *mut bindings::hrtimer| {
+            state <- Opaque::ffi_init(move |slot: *mut bindings::hrtimer| {
                 let stopped = bindings::hrtimer {
                     expires: Cell::new(0),
                     clock: <T::TimerMode as HrTimerMode>::Clock::ID,
                     function: T::Pointer::run,
                     queued: Cell::new(false),
                     running: Cell::new(false),
+                    place: Cell::new(place),
                 };
                 // SAFETY: the slot is valid for writes.
                 unsafe { slot.write(stopped) };
@@ -209,6 +213,7 @@ unsafe fn start(timer: *const bindings::hrtimer, expires: i64, mode: bindings::h
     let state = unsafe { &*timer };
     let base = if mode & bindings::HRTIMER_MODE_REL == 0 { 0 } else { super::read(state.clock) };
     state.expires.set(base.saturating_add(expires).max(0));
+    state.place.set(Location::caller());
     // SAFETY: the caller's contract.
     unsafe { enqueue(timer) };
 }
@@ -218,7 +223,6 @@ unsafe fn start(timer: *const bindings::hrtimer, expires: i64, mode: bindings::h
 /// # Safety
 ///
 /// As for [`start`].
-#[track_caller]
 unsafe fn enqueue(timer: *const bindings::hrtimer) {
     // SAFETY: the caller's contract.
     let state = unsafe { &*timer };
@@ -226,7 +230,7 @@ unsafe fn enqueue(timer: *const bindings::hrtimer) {
     let moment = state.expires.get().saturating_sub(super::ahead(state.clock)).max(0).unsigned_abs();
     // SAFETY: the caller keeps the timer where it is until it is stopped.
     let callback = unsafe { machine::Callback::new(expire, timer.cast()) };
-    machine::time::hrtimer_start(timer.addr(), moment, callback);
+    machine::time::hrtimer_start_at(timer.addr(), moment, callback, state.place.get());
 }
 
 /// Runs a timer's function: the machine calls it at the moment that the timer was started for.

@@ -73,9 +73,7 @@ impl Workspace {
             return std::path::absolute(&wanted).unwrap_or_else(|_| wanted.into());
         }
         let shared = self.source.join("target");
-        let writable = fs::create_dir_all(&shared).is_ok()
-            && fs::metadata(&shared).is_ok_and(|target| !target.permissions().readonly())
-            && tempfile_in(&shared).is_ok();
+        let writable = fs::create_dir_all(&shared).and_then(|()| make_a_file_in(&shared)).is_ok();
         if writable { shared } else { self.directory.join("target") }
     }
 
@@ -196,8 +194,8 @@ fn strings(list: &[&str]) -> Value {
     Value::Array(list.iter().map(|&text| text.into()).collect())
 }
 
-/// Whether a file can be made in a directory: permissions do not say it on a read-only file system.
-fn tempfile_in(directory: &Path) -> io::Result<()> {
+/// Makes a file and removes it: permissions alone do not say whether that works on a read-only file system.
+fn make_a_file_in(directory: &Path) -> io::Result<()> {
     let probe = directory.join(format!(".bringup-{}", std::process::id()));
     File::create(&probe)?;
     fs::remove_file(&probe)

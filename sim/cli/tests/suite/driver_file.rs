@@ -95,6 +95,7 @@ fn replay_refuses_a_driver_that_has_changed() {
     let said = room.bringup("run leaks.rs --save-choices life");
     assert_eq!(said.status, 1);
     assert!(said.out.contains("  --> leaks.rs:17:20\n"), "{}", said.out);
+    assert_eq!(room.bringup("replay life --json").json()["findings"][0]["place"], "leaks.rs:17:20");
     std::fs::OpenOptions::new()
         .append(true)
         .open(path)

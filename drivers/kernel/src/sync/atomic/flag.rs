@@ -19,6 +19,12 @@ impl AtomicFlag {
         self.0.get_mut()
     }
 
+    /// Reads the flag, for this crate's own ones: no time passes.
+    #[inline(always)]
+    pub(crate) fn peek<O: AcquireOrRelaxed>(&self, o: O) -> bool {
+        self.0.peek(o)
+    }
+
     /// Reads the flag.
     #[inline(always)]
     pub fn load<O: AcquireOrRelaxed>(&self, o: O) -> bool {
@@ -29,6 +35,12 @@ impl AtomicFlag {
     #[inline(always)]
     pub fn store<O: ReleaseOrRelaxed>(&self, v: bool, o: O) {
         self.0.store(v, o);
+    }
+
+    /// As [`xchg`](Self::xchg), for this crate's own flags: no time passes.
+    #[inline(always)]
+    pub(crate) fn swap<O: Ordering>(&self, new: bool, o: O) -> bool {
+        self.0.swap(new, o)
     }
 
     /// Writes the flag and returns what was there.
