@@ -3,7 +3,7 @@
 //! Every bus has a device type of its own, such as [`pci::Device`](crate::pci::Device), which has a [`Device`] inside.
 //! All of them carry a *context*, a type that says what is known about the device where the reference is used:
 //!
-//! - [`Normal`]: it exists. References can be counted and kept ([`ARef`](crate::sync::aref::ARef)).
+//! - [`Normal`]: it exists. References can be counted and kept ([`ARef`]).
 //! - [`Bound`]: it has a driver for as long as the reference lives. What belongs to the driver, such as registers and
 //!   DMA memory, can be had now.
 //! - [`Core`]: a callback of the bus is running, so nothing else of the driver's life goes on meanwhile. `probe` and

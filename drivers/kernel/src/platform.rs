@@ -79,7 +79,7 @@ pub trait Driver {
     }
 }
 
-/// What [`driver::Registration`](crate::driver::Registration) is given for a platform driver.
+/// What [`driver::Registration`] is given for a platform driver.
 pub struct Adapter<T: Driver>(T);
 
 // SAFETY: the field is where the offset says, and the data is what `set_drvdata` gets in `probe`.

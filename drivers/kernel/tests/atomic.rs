@@ -97,7 +97,7 @@ fn flag_behaves_as_a_bool() {
 }
 
 /// Runs a loop in a machine, beside a task that does something a microsecond later.
-fn beside(wait: fn(), later: fn()) -> core::result::Result<(), Errno> {
+fn beside(wait: fn(), later: fn()) -> Result<(), Errno> {
     let bench = Bench::builder().limits(Limits { busy_ns: 10_000_000, ..Limits::default() }).chooser(PreemptAlways);
     let bench = bench.build().unwrap();
     let later = bench.spawn("later", move || {
@@ -125,8 +125,8 @@ impl Chooser for PreemptAlways {
 
 std::thread_local! {
     /// What the loops of a test wait for.
-    static READY: &'static Atomic<u32> = std::boxed::Box::leak(std::boxed::Box::new(Atomic::new(0)));
-    static FLAG: &'static AtomicFlag = std::boxed::Box::leak(std::boxed::Box::new(AtomicFlag::new(false)));
+    static READY: &'static Atomic<u32> = Box::leak(Box::new(Atomic::new(0)));
+    static FLAG: &'static AtomicFlag = Box::leak(Box::new(AtomicFlag::new(false)));
 }
 
 /// The two variables that the loops of a test wait for.
@@ -136,16 +136,14 @@ fn shared() -> (&'static Atomic<u32>, &'static AtomicFlag) {
 
 #[test]
 fn loop_around_an_atomic_ends_when_another_task_writes_it() {
-    let loops: [(fn(), fn()); 5] = [
-        (|| while shared().0.load(Acquire) != 1 {}, || shared().0.store(1, Release)),
-        (|| while shared().0.cmpxchg(2, 3, Full).is_err() {}, || shared().0.store(2, Release)),
-        (|| while shared().0.xchg(5, Full) != 4 {}, || shared().0.store(4, Release)),
-        (|| while !shared().1.load(Relaxed) {}, || shared().1.store(true, Release)),
-        (|| while shared().1.cmpxchg(false, true, Full).is_err() {}, || shared().1.store(false, Release)),
+    let outcomes = [
+        beside(|| while shared().0.load(Acquire) != 1 {}, || shared().0.store(1, Release)),
+        beside(|| while shared().0.cmpxchg(2, 3, Full).is_err() {}, || shared().0.store(2, Release)),
+        beside(|| while shared().0.xchg(5, Full) != 4 {}, || shared().0.store(4, Release)),
+        beside(|| while !shared().1.load(Relaxed) {}, || shared().1.store(true, Release)),
+        beside(|| while shared().1.cmpxchg(false, true, Full).is_err() {}, || shared().1.store(false, Release)),
     ];
-    for (index, (wait, later)) in loops.into_iter().enumerate() {
-        assert_eq!(beside(wait, later), Ok(()), "loop {index}");
-    }
+    assert_eq!(outcomes, [Ok(()); 5]);
 }
 
 #[test]

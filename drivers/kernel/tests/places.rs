@@ -98,7 +98,7 @@ fn work_points_to_where_it_was_queued() {
         let later = Arc::pin_init(new, GFP_KERNEL)?;
         drop(workqueue::system().enqueue_delayed::<_, 1>(later.clone(), 1_000_000));
         drop(workqueue::system().enqueue::<_, 0>(later));
-        drop(workqueue::system().try_spawn(GFP_KERNEL, || kernel::machine::sleep(1_000_000_000)));
+        workqueue::system().try_spawn(GFP_KERNEL, || kernel::machine::sleep(1_000_000_000))?;
         Ok(())
     });
 
@@ -107,7 +107,7 @@ fn work_points_to_where_it_was_queued() {
         [
             "drop(workqueue::system().enqueue_delayed::<_, 1>(later.clone(), 1_000_000));",
             "drop(workqueue::system().enqueue::<_, 0>(later));",
-            "drop(workqueue::system().try_spawn(GFP_KERNEL, || kernel::machine::sleep(1_000_000_000)));",
+            "workqueue::system().try_spawn(GFP_KERNEL, || kernel::machine::sleep(1_000_000_000))?;",
         ]
     );
 }

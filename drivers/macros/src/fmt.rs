@@ -29,10 +29,7 @@ pub(crate) fn fmt(input: TokenStream) -> Result<TokenStream> {
     }
 
     let span = format.span();
-    let wrapped = arguments
-        .list
-        .into_iter()
-        .map(|argument| argument.wrap(span));
+    let wrapped = arguments.list.into_iter().map(|argument| argument.wrap(span));
     // The name is looked up where the format string stands, as `format_args!` itself would do.
     let inline = captured.values().map(|name| wrap(Some(name), name, span));
     let arguments = wrapped.chain(inline);
@@ -79,10 +76,7 @@ fn captured_names(format: &Literal) -> Result<BTreeMap<String, Ident>> {
             "Linux 7.3 cannot tell the braces of an escape from those of an argument: write the character itself",
         ));
     }
-    names
-        .into_iter()
-        .map(|name| Ok((name.to_owned(), identifier(name, format.span())?)))
-        .collect()
+    names.into_iter().map(|name| Ok((name.to_owned(), identifier(name, format.span())?))).collect()
 }
 
 fn placeholder_names(text: &str) -> BTreeSet<&str> {
@@ -134,12 +128,7 @@ impl Arguments {
                     last_comma = Some(punct.span());
                 }
                 (_, Some(_)) => current.push(tree),
-                (_, None) => {
-                    return Err(Error::new(
-                        tree.span(),
-                        "expected `,` after the format string",
-                    ))
-                }
+                (_, None) => return Err(Error::new(tree.span(), "expected `,` after the format string")),
             }
         }
         match last_comma {
@@ -162,13 +151,9 @@ impl Arguments {
 impl Argument {
     /// Takes `name = value` or a plain `value`.
     fn new(mut tokens: Vec<TokenTree>) -> Result<Self> {
-        let is_equals =
-            |tree: &TokenTree| matches!(tree, TokenTree::Punct(punct) if punct.as_char() == '=');
+        let is_equals = |tree: &TokenTree| matches!(tree, TokenTree::Punct(punct) if punct.as_char() == '=');
         let Some(at) = tokens.iter().position(is_equals) else {
-            return Ok(Self {
-                name: None,
-                value: tokens.into_iter().collect(),
-            });
+            return Ok(Self { name: None, value: tokens.into_iter().collect() });
         };
 
         let is_joint = matches!(&tokens[at], TokenTree::Punct(equals) if equals.spacing() == Spacing::Joint)
@@ -177,10 +162,7 @@ impl Argument {
             [TokenTree::Ident(name)] if !is_joint => {
                 let name = name.clone();
                 let value = tokens.split_off(at + 1).into_iter().collect();
-                Ok(Self {
-                    name: Some(name),
-                    value,
-                })
+                Ok(Self { name: Some(name), value })
             }
             _ => Err(Error::new(
                 tokens[at].span(),
@@ -201,10 +183,7 @@ mod tests {
 
     fn expanded(input: TokenStream) -> String {
         let expansion = fmt(input).expect("expands");
-        syn::parse2::<syn::ExprMacro>(expansion)
-            .expect("the expansion is a macro call")
-            .into_token_stream()
-            .to_string()
+        syn::parse2::<syn::ExprMacro>(expansion).expect("the expansion is a macro call").into_token_stream().to_string()
     }
 
     fn error_of(input: TokenStream) -> String {
@@ -227,10 +206,7 @@ mod tests {
     fn named_argument_keeps_its_name() {
         let text = expanded(quote!("{x:?}", x = y));
 
-        let wanted = quote!(::core::format_args!(
-            "{x:?}",
-            x = ::kernel::fmt::Adapter(&(y))
-        ));
+        let wanted = quote!(::core::format_args!("{x:?}", x = ::kernel::fmt::Adapter(&(y))));
         assert_eq!(text, wanted.to_string());
     }
 
@@ -273,10 +249,7 @@ mod tests {
     fn trailing_comma_beside_an_inline_name_is_refused() {
         let error = error_of(quote!("{} {name}", x,));
 
-        assert!(
-            error.contains("trailing comma together with the inline argument `{name}`"),
-            "{error}"
-        );
+        assert!(error.contains("trailing comma together with the inline argument `{name}`"), "{error}");
     }
 
     #[test]
@@ -284,14 +257,8 @@ mod tests {
         let equal = error_of(quote!("{}", a == b));
         let not_less = error_of(quote!("{}", a >= b));
 
-        assert!(
-            equal.contains("put the expression in parentheses"),
-            "{equal}"
-        );
-        assert!(
-            not_less.contains("put the expression in parentheses"),
-            "{not_less}"
-        );
+        assert!(equal.contains("put the expression in parentheses"), "{equal}");
+        assert!(not_less.contains("put the expression in parentheses"), "{not_less}");
     }
 
     #[test]
@@ -300,10 +267,7 @@ mod tests {
         let named = expanded(quote!("{x}", x = a == b));
 
         assert!(bare.contains("Adapter (& ((a == b)))"), "{bare}");
-        assert!(
-            named.contains("x = :: kernel :: fmt :: Adapter (& (a == b))"),
-            "{named}"
-        );
+        assert!(named.contains("x = :: kernel :: fmt :: Adapter (& (a == b))"), "{named}");
     }
 
     #[test]
@@ -338,14 +302,8 @@ mod tests {
         let empty = error_of(quote!());
 
         assert!(raw.starts_with("expected a plain string literal"), "{raw}");
-        assert!(
-            computed.starts_with("expected a plain string literal"),
-            "{computed}"
-        );
-        assert!(
-            empty.starts_with("expected a plain string literal"),
-            "{empty}"
-        );
+        assert!(computed.starts_with("expected a plain string literal"), "{computed}");
+        assert!(empty.starts_with("expected a plain string literal"), "{empty}");
     }
 
     #[test]

@@ -36,10 +36,7 @@ impl Parse for HigherRanked {
 
 /// A lifetime that no lifetime in the caller's code can be confused with.
 fn hygienic_lifetime(name: &str) -> Lifetime {
-    Lifetime {
-        apostrophe: Span::mixed_site(),
-        ident: Ident::new(name, Span::mixed_site()),
-    }
+    Lifetime { apostrophe: Span::mixed_site(), ident: Ident::new(name, Span::mixed_site()) }
 }
 
 /// The expansion of `ForLt!`: the type is checked to be well-formed for every lifetime.
@@ -62,10 +59,7 @@ fn expand(input: &HigherRanked, covariant: bool) -> TokenStream {
     // The compiler does not check that `Of` below is well-formed. Naming it once with `'static`, as a plain type
     // argument, makes it check; unlike the proofs this works for types that mention generic parameters.
     let mut ty_static = ty.clone();
-    let mut make_static = Replace {
-        from: lifetime,
-        to: &hygienic_lifetime("static"),
-    };
+    let mut make_static = Replace { from: lifetime, to: &hygienic_lifetime("static") };
     make_static.visit_type_mut(&mut ty_static);
     let kind = usize::from(covariant);
 
@@ -138,10 +132,7 @@ fn parts_that_decide<'t>(ty: &'t Type, lifetime: &Lifetime) -> Option<Vec<&'t Ty
 }
 
 fn mentions(ty: &Type, lifetime: &Lifetime) -> bool {
-    let mut search = Mentions {
-        lifetime,
-        found: false,
-    };
+    let mut search = Mentions { lifetime, found: false };
     search.visit_type(ty);
     search.found
 }
@@ -207,10 +198,7 @@ mod tests {
 
     fn unproven(tokens: TokenStream) -> Vec<String> {
         let HigherRanked { lifetime, ty } = parse(tokens);
-        unproven_parts(&ty, &lifetime)
-            .into_iter()
-            .map(text)
-            .collect()
+        unproven_parts(&ty, &lifetime).into_iter().map(text).collect()
     }
 
     #[test]
@@ -238,15 +226,7 @@ mod tests {
 
     #[test]
     fn builtin_shapes_need_no_proof() {
-        let shapes = unproven(quote!((
-            u8,
-            &[u8],
-            [&KBox<u8>; 4],
-            *const &u8,
-            &mut u8,
-            !,
-            fn(&'static u8)
-        )));
+        let shapes = unproven(quote!((u8, &[u8], [&KBox<u8>; 4], *const &u8, &mut u8, !, fn(&'static u8))));
 
         assert_eq!(shapes, [] as [String; 0]);
     }
@@ -260,8 +240,7 @@ mod tests {
 
     #[test]
     fn invariant_or_foreign_positions_need_a_proof() {
-        let parts =
-            unproven(quote!(for<'a> (&'static &'a u8, &'a mut &'a u8, *mut &'a u8, name!())));
+        let parts = unproven(quote!(for<'a> (&'static &'a u8, &'a mut &'a u8, *mut &'a u8, name!())));
 
         assert_eq!(parts.len(), 4);
     }
@@ -286,13 +265,7 @@ mod tests {
         let plain = text(for_lt(&parse(quote!(Bar<'_>))));
         let covariant = text(covariant_for_lt(&parse(quote!(Bar<'_>))));
 
-        assert!(
-            !plain.contains("prove_covariant_0") && plain.contains("0usize"),
-            "{plain}"
-        );
-        assert!(
-            covariant.contains("prove_covariant_0") && covariant.contains("1usize"),
-            "{covariant}"
-        );
+        assert!(!plain.contains("prove_covariant_0") && plain.contains("0usize"), "{plain}");
+        assert!(covariant.contains("prove_covariant_0") && covariant.contains("1usize"), "{covariant}");
     }
 }

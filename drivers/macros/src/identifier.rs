@@ -23,11 +23,7 @@ mod tests {
     fn words_and_keywords_are_identifiers() {
         let texts = ["irq0", "_x", "type", "größe"];
 
-        let made = texts.map(|text| {
-            identifier(text, Span::call_site())
-                .map(|ident| ident.to_string())
-                .ok()
-        });
+        let made = texts.map(|text| identifier(text, Span::call_site()).map(|ident| ident.to_string()).ok());
 
         assert_eq!(made, texts.map(|text| Some(text.to_owned())));
     }

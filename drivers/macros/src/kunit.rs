@@ -14,10 +14,7 @@ pub(crate) fn kunit_tests(suite: &Ident, mut module: ItemMod) -> Result<TokenStr
         return Err(Error::new(suite.span(), complaint));
     }
     let Some((_, items)) = &mut module.content else {
-        return Err(Error::new_spanned(
-            module,
-            "`#[kunit_tests(suite)]` goes on a module with a body",
-        ));
+        return Err(Error::new_spanned(module, "`#[kunit_tests(suite)]` goes on a module with a body"));
     };
 
     // Like in Linux, what stands before the first test still sees the standard assertions.
@@ -83,10 +80,7 @@ mod tests {
 
         let expansion = kunit_tests(&format_ident!("suite"), module).expect("expands");
 
-        assert_eq!(
-            item_names(expansion),
-            ["other", "arrange", "assert", "assert_eq", "first", "second"]
-        );
+        assert_eq!(item_names(expansion), ["other", "arrange", "assert", "assert_eq", "first", "second"]);
     }
 
     #[test]
@@ -95,20 +89,14 @@ mod tests {
 
         let expansion = kunit_tests(&format_ident!("suite"), module).expect("expands");
 
-        assert!(
-            expansion.to_string().starts_with("# [cfg (test)]"),
-            "{expansion}"
-        );
+        assert!(expansion.to_string().starts_with("# [cfg (test)]"), "{expansion}");
     }
 
     #[test]
     fn module_in_another_file_is_refused() {
         let error = kunit_tests(&format_ident!("suite"), parse_quote! { mod tests; }).unwrap_err();
 
-        assert_eq!(
-            error.to_string(),
-            "`#[kunit_tests(suite)]` goes on a module with a body"
-        );
+        assert_eq!(error.to_string(), "`#[kunit_tests(suite)]` goes on a module with a body");
     }
 
     #[test]
@@ -120,9 +108,6 @@ mod tests {
         let refused = kunit_tests(&too_long, parse_quote! { mod tests {} });
 
         assert!(accepted.is_ok());
-        assert_eq!(
-            refused.unwrap_err().to_string(),
-            "a suite name has at most 255 bytes"
-        );
+        assert_eq!(refused.unwrap_err().to_string(), "a suite name has at most 255 bytes");
     }
 }

@@ -24,9 +24,7 @@ use syn::parse_macro_input;
 
 /// The tokens of an expansion, or the compile errors that say why there is none.
 fn finish(expansion: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
-    expansion
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    expansion.unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// Declares the driver crate to be a kernel module.
@@ -315,10 +313,7 @@ pub fn paste(input: TokenStream) -> TokenStream {
 /// # fn main() {}
 /// ```
 #[proc_macro_attribute]
-#[allow(
-    clippy::test_attr_in_doctest,
-    reason = "the example shows the form; tests/kunit.rs runs such tests"
-)]
+#[allow(clippy::test_attr_in_doctest, reason = "the example shows the form; tests/kunit.rs runs such tests")]
 pub fn kunit_tests(attr: TokenStream, input: TokenStream) -> TokenStream {
     let suite = parse_macro_input!(attr as syn::Ident);
     finish(kunit::kunit_tests(&suite, parse_macro_input!(input)))
@@ -360,10 +355,7 @@ pub fn kunit_tests(attr: TokenStream, input: TokenStream) -> TokenStream {
 /// # }
 /// ```
 #[proc_macro]
-#[allow(
-    non_snake_case,
-    reason = "the macro has the name of the trait it implements"
-)]
+#[allow(non_snake_case, reason = "the macro has the name of the trait it implements")]
 pub fn ForLt(input: TokenStream) -> TokenStream {
     for_lt::for_lt(&parse_macro_input!(input)).into()
 }
@@ -469,10 +461,7 @@ pub fn ForLt(input: TokenStream) -> TokenStream {
 /// # }
 /// ```
 #[proc_macro]
-#[allow(
-    non_snake_case,
-    reason = "the macro has the name of the trait it implements"
-)]
+#[allow(non_snake_case, reason = "the macro has the name of the trait it implements")]
 pub fn CovariantForLt(input: TokenStream) -> TokenStream {
     for_lt::covariant_for_lt(&parse_macro_input!(input)).into()
 }

@@ -14,24 +14,13 @@ use syn::{
 
 use crate::ordered_keys::OrderedKeys;
 
-const MODULE_KEYS: &[&str] = &[
-    "type",
-    "name",
-    "authors",
-    "description",
-    "license",
-    "alias",
-    "firmware",
-    "imports_ns",
-    "params",
-];
+const MODULE_KEYS: &[&str] =
+    &["type", "name", "authors", "description", "license", "alias", "firmware", "imports_ns", "params"];
 
 const PARAM_KEYS: &[&str] = &["default", "description"];
 
 /// The types Linux has parameter operations for.
-const PARAM_TYPES: &[&str] = &[
-    "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "isize", "usize", "bool",
-];
+const PARAM_TYPES: &[&str] = &["i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "isize", "usize", "bool"];
 
 /// The parsed argument of `module!`.
 pub(crate) struct ModuleInfo {
@@ -84,9 +73,7 @@ impl Parse for Param {
         let value_type: Ident = input.parse()?;
         if !PARAM_TYPES.iter().any(|known| value_type == known) {
             let known = PARAM_TYPES.join("`, `");
-            let complaint = format!(
-                "unsupported parameter type `{value_type}`; the supported types are `{known}`"
-            );
+            let complaint = format!("unsupported parameter type `{value_type}`; the supported types are `{known}`");
             return Err(Error::new(value_type.span(), complaint));
         }
 
@@ -109,10 +96,7 @@ fn ascii(input: ParseStream<'_>) -> Result<LitStr> {
     if literal.value().is_ascii() {
         Ok(literal)
     } else {
-        Err(Error::new(
-            literal.span(),
-            "only ASCII characters are allowed here",
-        ))
+        Err(Error::new(literal.span(), "only ASCII characters are allowed here"))
     }
 }
 
@@ -129,10 +113,7 @@ fn param_list(input: ParseStream<'_>) -> Result<Vec<Param>> {
     let entries = Punctuated::<Param, Token![,]>::parse_terminated(&list)?;
     let params: Vec<Param> = entries.into_iter().collect();
     for (index, param) in params.iter().enumerate() {
-        if params[..index]
-            .iter()
-            .any(|earlier| earlier.name == param.name)
-        {
+        if params[..index].iter().any(|earlier| earlier.name == param.name) {
             let complaint = format!("duplicate parameter `{}`", param.name);
             return Err(Error::new(param.name.span(), complaint));
         }
@@ -143,10 +124,7 @@ fn param_list(input: ParseStream<'_>) -> Result<Vec<Param>> {
 fn c_string(literal: &LitStr) -> Result<LitCStr> {
     match CString::new(literal.value()) {
         Ok(text) => Ok(LitCStr::new(&text, literal.span())),
-        Err(_) => Err(Error::new(
-            literal.span(),
-            "the name must not contain a NUL character",
-        )),
+        Err(_) => Err(Error::new(literal.span(), "the name must not contain a NUL character")),
     }
 }
 
@@ -169,11 +147,7 @@ pub(crate) fn module(info: &ModuleInfo) -> TokenStream {
 
 /// What the kernel crate's own macros look up at the root of the driver crate.
 fn metadata_items(info: &ModuleInfo) -> TokenStream {
-    let ModuleInfo {
-        module_type,
-        name_cstr,
-        ..
-    } = info;
+    let ModuleInfo { module_type, name_cstr, .. } = info;
 
     quote! {
         /// The name that `pr_info!` and its siblings put before each line, NUL-terminated.
@@ -193,12 +167,7 @@ fn metadata_items(info: &ModuleInfo) -> TokenStream {
 }
 
 fn param_static(param: &Param) -> TokenStream {
-    let Param {
-        name,
-        value_type,
-        default,
-        ..
-    } = param;
+    let Param { name, value_type, default, .. } = param;
 
     quote! {
         #[allow(non_upper_case_globals, reason = "parameters keep the spelling users type")]
@@ -210,15 +179,7 @@ fn param_static(param: &Param) -> TokenStream {
 /// What stands for init and exit symbols and the `.modinfo` section: several drivers share one process, so nothing
 /// here may be a global symbol.
 fn loadable_item(info: &ModuleInfo) -> TokenStream {
-    let ModuleInfo {
-        name,
-        license,
-        authors,
-        aliases,
-        firmware,
-        imports_ns,
-        ..
-    } = info;
+    let ModuleInfo { name, license, authors, aliases, firmware, imports_ns, .. } = info;
     let description = match &info.description {
         Some(text) => quote!(::core::option::Option::Some(#text)),
         None => quote!(::core::option::Option::None),
@@ -282,16 +243,7 @@ mod tests {
 
         let names = names_of(&file);
 
-        assert_eq!(
-            names,
-            [
-                "__LOG_PREFIX",
-                "LocalModule",
-                "impl",
-                "module_parameters",
-                "BRINGUP_MODULE"
-            ]
-        );
+        assert_eq!(names, ["__LOG_PREFIX", "LocalModule", "impl", "module_parameters", "BRINGUP_MODULE"]);
     }
 
     #[test]
@@ -338,10 +290,7 @@ mod tests {
 
         let text = quote!(#file).to_string();
 
-        assert!(
-            !text.contains("no_mangle") && !text.contains("link_section"),
-            "{text}"
-        );
+        assert!(!text.contains("no_mangle") && !text.contains("link_section"), "{text}");
     }
 
     #[test]
@@ -353,8 +302,7 @@ mod tests {
 
     #[test]
     fn author_is_not_a_key() {
-        let error =
-            error_of(quote! { type: Sample, name: "sample", author: "Ada", license: "GPL", });
+        let error = error_of(quote! { type: Sample, name: "sample", author: "Ada", license: "GPL", });
 
         assert!(error.starts_with("unknown key `author`"), "{error}");
     }
@@ -363,10 +311,7 @@ mod tests {
     fn license_before_description_is_out_of_order() {
         let error = error_of(quote! { type: Sample, name: "s", license: "GPL", description: "d", });
 
-        assert!(
-            error.starts_with("key `description` is out of order"),
-            "{error}"
-        );
+        assert!(error.starts_with("key `description` is out of order"), "{error}");
     }
 
     #[test]
@@ -389,10 +334,7 @@ mod tests {
             type: Sample, name: "s", license: "GPL", params: { a: u128 { default: 1, description: "A", } },
         });
 
-        assert!(
-            error.starts_with("unsupported parameter type `u128`"),
-            "{error}"
-        );
+        assert!(error.starts_with("unsupported parameter type `u128`"), "{error}");
     }
 
     #[test]
@@ -401,10 +343,7 @@ mod tests {
             type: Sample, name: "s", license: "GPL", params: { a: u8 { default: 1, } },
         });
 
-        assert!(
-            error.contains("missing required key `description`"),
-            "{error}"
-        );
+        assert!(error.contains("missing required key `description`"), "{error}");
     }
 
     #[test]

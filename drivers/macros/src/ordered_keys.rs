@@ -16,11 +16,7 @@ pub(crate) struct OrderedKeys<'a> {
 impl<'a> OrderedKeys<'a> {
     /// Starts at the head of `input`; `order` names every legal key, in its order.
     pub(crate) fn new(input: ParseStream<'a>, order: &'static [&'static str]) -> Self {
-        Self {
-            input,
-            order,
-            taken: Vec::new(),
-        }
+        Self { input, order, taken: Vec::new() }
     }
 
     /// Takes `key` if it stands next, and its value by means of `value`.
@@ -77,8 +73,7 @@ impl<'a> OrderedKeys<'a> {
             }
             Ok(found)
         };
-        scan.parse2(self.input.cursor().token_stream())
-            .unwrap_or(false)
+        scan.parse2(self.input.cursor().token_stream()).unwrap_or(false)
     }
 
     fn missing(&self, key: &str) -> Error {
@@ -117,9 +112,7 @@ mod tests {
     use quote::quote;
     use syn::{parse::Parse, LitInt, LitStr};
 
-    fn read(
-        tokens: proc_macro2::TokenStream,
-    ) -> std::result::Result<(String, Option<u32>), String> {
+    fn read(tokens: proc_macro2::TokenStream) -> std::result::Result<(String, Option<u32>), String> {
         let parser = |input: ParseStream<'_>| {
             let mut keys = OrderedKeys::new(input, &["type", "size", "label"]);
             let kind: LitStr = keys.required("type", Parse::parse)?;
@@ -149,10 +142,7 @@ mod tests {
     fn unknown_key_is_named_together_with_the_valid_ones() {
         let error = read(quote! { type: "t", sise: 3, label: "l", }).unwrap_err();
 
-        assert_eq!(
-            error,
-            "unknown key `sise`; the valid keys are `type`, `size`, `label`"
-        );
+        assert_eq!(error, "unknown key `sise`; the valid keys are `type`, `size`, `label`");
     }
 
     #[test]
@@ -167,14 +157,8 @@ mod tests {
         let at_the_end = read(quote! { type: "t", size: 3, }).unwrap_err();
         let before_another = read(quote! { size: 3, label: "l", }).unwrap_err();
 
-        assert!(
-            at_the_end.contains("missing required key `label`"),
-            "{at_the_end}"
-        );
-        assert!(
-            before_another.contains("missing required key `type`"),
-            "{before_another}"
-        );
+        assert!(at_the_end.contains("missing required key `label`"), "{at_the_end}");
+        assert!(before_another.contains("missing required key `type`"), "{before_another}");
     }
 
     #[test]
@@ -189,14 +173,8 @@ mod tests {
         let required = read(quote! { label: "l", type: "t", }).unwrap_err();
         let optional = read(quote! { type: "t", label: "l", size: 3, }).unwrap_err();
 
-        assert!(
-            required.starts_with("key `label` is out of order"),
-            "{required}"
-        );
-        assert!(
-            optional.starts_with("key `size` is out of order"),
-            "{optional}"
-        );
+        assert!(required.starts_with("key `label` is out of order"), "{required}");
+        assert!(optional.starts_with("key `size` is out of order"), "{optional}");
     }
 
     #[test]

@@ -7,10 +7,7 @@ use crate::identifier::identifier;
 
 /// Expands every `[<...>]` in `input`, however deep.
 pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
-    let tokens = input
-        .into_iter()
-        .map(expand_tree)
-        .collect::<Result<Vec<TokenTree>>>()?;
+    let tokens = input.into_iter().map(expand_tree).collect::<Result<Vec<TokenTree>>>()?;
     Ok(open_groups_in_paths(tokens))
 }
 
@@ -54,11 +51,7 @@ fn join(pieces: Vec<TokenTree>, brackets: Span) -> Result<Ident> {
     let mut pasted = Pasted::default();
     pasted.add_all(pieces)?;
 
-    let name: String = pasted
-        .pieces
-        .iter()
-        .map(|(text, _)| text.as_str())
-        .collect();
+    let name: String = pasted.pieces.iter().map(|(text, _)| text.as_str()).collect();
     // Names are looked up as seen from the brackets; `span` only moves what messages point at.
     let location = pasted.location.unwrap_or(brackets);
     identifier(&name, brackets.located_at(location))
@@ -74,10 +67,7 @@ impl Pasted {
                 }
                 TokenTree::Literal(literal) => {
                     let text = literal.to_string();
-                    let bare = text
-                        .strip_prefix('"')
-                        .and_then(|rest| rest.strip_suffix('"'))
-                        .unwrap_or(&text);
+                    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(&text);
                     self.pieces.push((bare.to_owned(), literal.span()));
                 }
                 TokenTree::Punct(colon) if colon.as_char() == ':' => match trees.next() {
@@ -99,10 +89,7 @@ impl Pasted {
 
     fn modify(&mut self, modifier: &Ident) -> Result<()> {
         let Some((text, span)) = self.pieces.last_mut() else {
-            return Err(Error::new(
-                modifier.span(),
-                "there is nothing before this modifier",
-            ));
+            return Err(Error::new(modifier.span(), "there is nothing before this modifier"));
         };
         match modifier.to_string().as_str() {
             "lower" => *text = text.to_lowercase(),
@@ -112,8 +99,7 @@ impl Pasted {
             }
             "span" => self.location = Some(*span),
             unknown => {
-                let complaint =
-                    format!("unknown modifier `{unknown}`; there are `lower`, `upper` and `span`");
+                let complaint = format!("unknown modifier `{unknown}`; there are `lower`, `upper` and `span`");
                 return Err(Error::new(modifier.span(), complaint));
             }
         }
@@ -127,9 +113,8 @@ fn open_groups_in_paths(tokens: Vec<TokenTree>) -> TokenStream {
         matches!(tokens.get(at), Some(TokenTree::Punct(colon)) if colon.as_char() == ':' && colon.spacing() == Spacing::Joint)
             && tokens.get(at + 1).is_some_and(|tree| is_punct(tree, ':'))
     };
-    let in_path: Vec<bool> = (0..tokens.len())
-        .map(|at| is_path_sep(at + 1) || at.checked_sub(2).is_some_and(is_path_sep))
-        .collect();
+    let in_path: Vec<bool> =
+        (0..tokens.len()).map(|at| is_path_sep(at + 1) || at.checked_sub(2).is_some_and(is_path_sep)).collect();
 
     let mut output = TokenStream::new();
     for (tree, in_path) in tokens.into_iter().zip(in_path) {
@@ -219,10 +204,7 @@ mod tests {
     fn invisible_group_in_a_path_is_opened() {
         let (head, tail) = (invisible(quote!(a)), invisible(quote!(b)));
 
-        let tokens: Vec<TokenTree> = expand(quote! { #head::#tail })
-            .expect("expands")
-            .into_iter()
-            .collect();
+        let tokens: Vec<TokenTree> = expand(quote! { #head::#tail }).expect("expands").into_iter().collect();
 
         assert_eq!(tokens.len(), 4);
         assert!(matches!(&tokens[0], TokenTree::Ident(ident) if ident == "a"));
@@ -233,14 +215,9 @@ mod tests {
     fn invisible_group_outside_a_path_is_kept() {
         let value = invisible(quote!(1 + 2));
 
-        let tokens: Vec<TokenTree> = expand(quote! { #value * 3 })
-            .expect("expands")
-            .into_iter()
-            .collect();
+        let tokens: Vec<TokenTree> = expand(quote! { #value * 3 }).expect("expands").into_iter().collect();
 
-        assert!(
-            matches!(&tokens[0], TokenTree::Group(group) if group.delimiter() == Delimiter::None)
-        );
+        assert!(matches!(&tokens[0], TokenTree::Group(group) if group.delimiter() == Delimiter::None));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, ToTokens};
 use syn::{
-    parse_quote, Attribute, Error, Ident, ImplItem, ImplItemFn, Item, ItemImpl, ItemTrait, Result,
-    TraitItem, TraitItemFn,
+    parse_quote, Attribute, Error, Ident, ImplItem, ImplItemFn, Item, ItemImpl, ItemTrait, Result, TraitItem,
+    TraitItemFn,
 };
 
 /// Adds to a trait or an `impl` block the items that make it a vtable.
@@ -12,10 +12,7 @@ pub(crate) fn vtable(item: Item) -> Result<TokenStream> {
     match item {
         Item::Trait(item) => declare(item),
         Item::Impl(item) => implement(item),
-        other => Err(Error::new_spanned(
-            other,
-            "`#[vtable]` goes on a trait or on an `impl` block",
-        )),
+        other => Err(Error::new_spanned(other, "`#[vtable]` goes on a trait or on an `impl` block")),
     }
 }
 
@@ -25,7 +22,8 @@ fn declare(mut item: ItemTrait) -> Result<TokenStream> {
         const USE_VTABLE_ATTR: ();
     }];
 
-    let names_its_owner = |item: &TraitItem| matches!(item, TraitItem::Type(associated) if associated.ident == "OwnerModule");
+    let names_its_owner =
+        |item: &TraitItem| matches!(item, TraitItem::Type(associated) if associated.ident == "OwnerModule");
     if !item.items.iter().any(names_its_owner) {
         added.push(parse_quote! {
             /// The module that implements the trait; `#[vtable]` sets it to `crate::LocalModule`.
@@ -36,10 +34,7 @@ fn declare(mut item: ItemTrait) -> Result<TokenStream> {
     for method in item.items.iter().filter_map(trait_method) {
         let flag = flag_name(&method.sig.ident)?;
         let cfgs = cfgs(&method.attrs);
-        let doc = format!(
-            "Whether the implementation overrides `{}`.",
-            method.sig.ident
-        );
+        let doc = format!("Whether the implementation overrides `{}`.", method.sig.ident);
         added.push(parse_quote! {
             #(#cfgs)*
             #[doc = #doc]
@@ -64,9 +59,7 @@ fn implement(mut item: ItemImpl) -> Result<TokenStream> {
         // Whoever writes the constant by hand has the last word.
         if !given.contains(&&flag) {
             let cfgs = cfgs(&method.attrs);
-            added.push(ImplItem::Verbatim(
-                quote! { #(#cfgs)* const #flag: bool = true; },
-            ));
+            added.push(ImplItem::Verbatim(quote! { #(#cfgs)* const #flag: bool = true; }));
         }
     }
 
@@ -104,16 +97,9 @@ fn cfgs(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
 fn flag_name(method: &Ident) -> Result<Ident> {
     let name = method.to_string();
     if name.starts_with("r#") {
-        return Err(Error::new(
-            method.span(),
-            "a method of a `#[vtable]` trait cannot have a raw name",
-        ));
+        return Err(Error::new(method.span(), "a method of a `#[vtable]` trait cannot have a raw name"));
     }
-    Ok(format_ident!(
-        "HAS_{}",
-        name.to_uppercase(),
-        span = method.span()
-    ))
+    Ok(format_ident!("HAS_{}", name.to_uppercase(), span = method.span()))
 }
 
 #[cfg(test)]
@@ -121,8 +107,7 @@ mod tests {
     use super::*;
 
     fn expand(tokens: TokenStream) -> String {
-        let expansion =
-            vtable(syn::parse2(tokens).expect("an item")).expect("a trait or impl block");
+        let expansion = vtable(syn::parse2(tokens).expect("an item")).expect("a trait or impl block");
         let item: Item = syn::parse2(expansion).expect("the expansion is an item");
         item.into_token_stream().to_string()
     }
@@ -227,20 +212,10 @@ mod tests {
     #[test]
     fn flag_of_a_conditional_method_is_conditional() {
         let on_trait = expand(quote! { trait Ops { #[cfg(feature = "pm")] fn suspend(&self) {} } });
-        let on_impl = expand(
-            quote! { impl Ops for Disk { #[cfg(feature = "pm")] #[inline] fn suspend(&self) {} } },
-        );
+        let on_impl = expand(quote! { impl Ops for Disk { #[cfg(feature = "pm")] #[inline] fn suspend(&self) {} } });
 
-        assert_eq!(
-            on_trait.matches("# [cfg (feature = \"pm\")]").count(),
-            2,
-            "{on_trait}"
-        );
-        assert_eq!(
-            on_impl.matches("# [cfg (feature = \"pm\")]").count(),
-            2,
-            "{on_impl}"
-        );
+        assert_eq!(on_trait.matches("# [cfg (feature = \"pm\")]").count(), 2, "{on_trait}");
+        assert_eq!(on_impl.matches("# [cfg (feature = \"pm\")]").count(), 2, "{on_impl}");
         assert_eq!(on_impl.matches("inline").count(), 1, "{on_impl}");
     }
 
@@ -248,19 +223,13 @@ mod tests {
     fn structure_is_refused() {
         let error = vtable(parse_quote! { struct Disk; }).unwrap_err();
 
-        assert_eq!(
-            error.to_string(),
-            "`#[vtable]` goes on a trait or on an `impl` block"
-        );
+        assert_eq!(error.to_string(), "`#[vtable]` goes on a trait or on an `impl` block");
     }
 
     #[test]
     fn raw_method_name_is_refused() {
         let error = vtable(parse_quote! { trait Ops { fn r#type(&self) {} } }).unwrap_err();
 
-        assert_eq!(
-            error.to_string(),
-            "a method of a `#[vtable]` trait cannot have a raw name"
-        );
+        assert_eq!(error.to_string(), "a method of a `#[vtable]` trait cannot have a raw name");
     }
 }

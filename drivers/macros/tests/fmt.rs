@@ -41,10 +41,7 @@ fn named_and_inline_arguments_are_wrapped() {
     let status = 0x1f;
     let name = "disk";
 
-    let text = print!(
-        "{name} {status:#x} {count:02} {name:?}",
-        count = status % 10
-    );
+    let text = print!("{name} {status:#x} {count:02} {name:?}", count = status % 10);
 
     assert_eq!(text, "<disk> <0x1f> <01> <\"disk\">");
 }
@@ -71,12 +68,8 @@ fn width_and_precision_come_from_the_scope() {
 fn arguments_may_be_any_expression() {
     let list = [1, 2, 3];
 
-    let text = print!(
-        "{} {:?} {}",
-        list.iter().map(|n| n * 2).sum::<i32>(),
-        (1, "x"),
-        if list[0] > 0 { "y" } else { "n" },
-    );
+    let text =
+        print!("{} {:?} {}", list.iter().map(|n| n * 2).sum::<i32>(), (1, "x"), if list[0] > 0 { "y" } else { "n" },);
 
     assert_eq!(text, "<12> <(1, \"x\")> <y>");
 }
@@ -87,10 +80,7 @@ fn argument_is_borrowed_only() {
 
     let text = print!("{owned} {}", owned);
 
-    assert_eq!(
-        (text, owned),
-        ("<kept> <kept>".to_owned(), "kept".to_owned())
-    );
+    assert_eq!((text, owned), ("<kept> <kept>".to_owned(), "kept".to_owned()));
 }
 
 #[test]

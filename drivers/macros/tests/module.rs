@@ -54,11 +54,7 @@ mod module_param {
     }
 
     #[derive(Debug, PartialEq)]
-    pub(crate) struct ParamDef(
-        pub(crate) &'static str,
-        pub(crate) &'static str,
-        pub(crate) &'static str,
-    );
+    pub(crate) struct ParamDef(pub(crate) &'static str, pub(crate) &'static str, pub(crate) &'static str);
 
     pub(crate) const fn param_def<T: Send + Sync + 'static>(
         _access: &'static ModuleParamAccess<T>,

@@ -34,6 +34,9 @@ pub(crate) enum Command {
         /// What to list.
         what: ListOf,
     },
+    /// Build a driver's file, as it is, as a module of a real kernel, and run it there.
+    #[command(subcommand)]
+    Upstream(UpstreamCommand),
     /// Explain a rule: what it means, why it matters, how to mend it.
     Explain {
         /// The rule's id, as findings show it.
@@ -81,6 +84,43 @@ pub(crate) struct RunArgs {
     /// Save the life as a stream file, for bringup replay.
     #[arg(long, value_name = "FILE")]
     pub(crate) save_choices: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpstreamCommand {
+    /// Build the module.
+    Build(UpstreamArgs),
+    /// Build the module, boot the kernel under QEMU, load the module, run commands, unload it.
+    ///
+    /// Exit status: 0 clean, 1 the kernel complained or a command failed, 2 it could not be built or booted.
+    Run(UpstreamArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpstreamArgs {
+    /// The driver's .rs file.
+    pub(crate) driver: PathBuf,
+    /// The directory that a kernel with Rust was configured and built in.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) kernel_tree: PathBuf,
+    /// Where build puts the module; else the current directory.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// A device of QEMU's, as its -device takes it (may be repeated).
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) device: Vec<String>,
+    /// Shell commands for the guest, between loading and unloading.
+    #[arg(long, value_name = "COMMANDS")]
+    pub(crate) run: Option<String>,
+    /// Put a file into the guest's /p, which is on its PATH (may be repeated).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// A statically linked busybox; else the one on the PATH.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) busybox: Option<PathBuf>,
+    /// More of the kernel's command line.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub(crate) append: String,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ use crate::list::list;
 use crate::output::Out;
 use crate::replay::replay;
 use crate::run::run;
+use crate::upstream::upstream;
 
 /// The exit status of a command that could not do what it was asked to.
 const FAILED: u8 = 2;
@@ -48,6 +49,7 @@ fn dispatch(command: Command, linked: Option<&'static Loadable>, out: &mut Out) 
         Command::Run(arguments) => run(&arguments, linked, out),
         Command::Replay(arguments) => replay(&arguments, linked, out),
         Command::List { what } => Ok(list(what, out)),
+        Command::Upstream(command) => upstream(&command),
         Command::Explain { id } => explain(&id, out),
     }
 }

@@ -3,6 +3,7 @@
 mod args;
 mod bundled;
 pub mod cli;
+mod cpio;
 mod driver_build;
 mod exercise;
 mod explain;
@@ -17,3 +18,4 @@ mod report;
 mod run;
 mod suggest;
 mod trace_file;
+mod upstream;
