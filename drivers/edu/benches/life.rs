@@ -5,14 +5,18 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use bringup_bench::{Bench, Limits, rt};
+use bringup_bench::{rt, Bench, Limits};
 use bringup_core::{Bus, BusConfig, Ram};
 use bringup_devices::Edu;
-use criterion::{Criterion, criterion_group};
+use criterion::{criterion_group, Criterion};
 
 /// Watchdogs off: the benchmark is a task that never sleeps.
 fn patient() -> Limits {
-    Limits { busy_ns: u64::MAX, busy_operations: u64::MAX, hung_ns: u64::MAX }
+    Limits {
+        busy_ns: u64::MAX,
+        busy_operations: u64::MAX,
+        hung_ns: u64::MAX,
+    }
 }
 
 fn bare_bus() -> (Bus, bringup_core::DeviceId) {
@@ -23,7 +27,10 @@ fn bare_bus() -> (Bus, bringup_core::DeviceId) {
 }
 
 fn one_life() {
-    let bench = Bench::builder().device("edu", Edu::default()).build().expect("a bench");
+    let bench = Bench::builder()
+        .device("edu", Edu::default())
+        .build()
+        .expect("a bench");
     bench.load(&edu::BRINGUP_MODULE).expect("the driver loads");
     bench
         .run("user", || {
@@ -55,7 +62,11 @@ fn nanoseconds(rounds: u32, times: u32, mut operation: impl FnMut()) -> f64 {
 }
 
 fn in_kernel_api<R: 'static>(f: impl FnOnce(usize) -> R) -> R {
-    let bench = Bench::builder().device("edu", Edu::default()).limits(patient()).build().expect("a bench");
+    let bench = Bench::builder()
+        .device("edu", Edu::default())
+        .limits(patient())
+        .build()
+        .expect("a bench");
     let device = bench.with_bus(|bus| bus.find("edu")).expect("it is there");
     bench
         .run("reader", || {
@@ -74,10 +85,7 @@ type Registers = kernel::io::Region<0x100>;
 fn registers(address: usize) -> kernel::io::Mmio<'static, Registers> {
     let raw = kernel::io::MmioRaw::<Registers>::new_region(address, 0x100).expect("it fits");
     // SAFETY: The address comes from `iomap`, and the mapping outlives the use in `in_kernel_api`.
-    #[allow(unsafe_code, reason = "a driver's Bar does this; here there is no driver")]
-    unsafe {
-        kernel::io::Mmio::from_raw(raw)
-    }
+    unsafe { kernel::io::Mmio::from_raw(raw) }
 }
 
 fn benches(c: &mut Criterion) {
@@ -95,7 +103,10 @@ fn benches(c: &mut Criterion) {
             })
         });
     });
-    c.bench_function("life of edu: load, probe, 16 DMA operations with interrupts, unbind, unload", |b| b.iter(one_life));
+    c.bench_function(
+        "life of edu: load, probe, 16 DMA operations with interrupts, unbind, unload",
+        |b| b.iter(one_life),
+    );
 }
 
 criterion_group!(criterion_benches, benches);
@@ -116,7 +127,13 @@ fn main() {
     let life = nanoseconds(7, 500, one_life);
     println!("\nratios, measured in one run");
     println!("  raw device call (bus)              {bare:8.1} ns    1.0");
-    println!("  BAR read through the kernel API    {api:8.1} ns  {:5.1}", api / bare);
-    println!("  life of edu, 16 DMA operations     {life:8.0} ns  {:5.0}", life / bare);
+    println!(
+        "  BAR read through the kernel API    {api:8.1} ns  {:5.1}",
+        api / bare
+    );
+    println!(
+        "  life of edu, 16 DMA operations     {life:8.0} ns  {:5.0}",
+        life / bare
+    );
     Criterion::default().configure_from_args().final_summary();
 }

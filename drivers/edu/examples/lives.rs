@@ -4,9 +4,15 @@ use bringup_bench::Bench;
 use bringup_devices::Edu;
 
 fn main() {
-    let lives = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1000);
+    let lives = std::env::args()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1000);
     for _ in 0..lives {
-        let bench = Bench::builder().device("edu", Edu::default()).build().expect("a bench");
+        let bench = Bench::builder()
+            .device("edu", Edu::default())
+            .build()
+            .expect("a bench");
         bench.load(&edu::BRINGUP_MODULE).expect("the driver loads");
         bench
             .run("user", || {

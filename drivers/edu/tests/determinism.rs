@@ -8,7 +8,12 @@ use bringup_core::Chooser;
 use bringup_devices::Edu;
 
 fn live(chooser: impl Chooser + 'static) -> Report {
-    let bench = Bench::builder().device("edu", Edu::default()).chooser(chooser).trace(true).build().unwrap();
+    let bench = Bench::builder()
+        .device("edu", Edu::default())
+        .chooser(chooser)
+        .trace(true)
+        .build()
+        .unwrap();
     if bench.load(&edu::BRINGUP_MODULE).is_ok() {
         let jobs: Vec<_> = (0..3)
             .map(|n| {
@@ -51,7 +56,11 @@ fn seeds_lead_to_different_lives() {
 #[test]
 fn child() {
     if let Ok(seed) = std::env::var("BRINGUP_TEST_SEED") {
-        std::fs::write(std::env::var("BRINGUP_TEST_OUT").unwrap(), trace(seed.parse().unwrap())).unwrap();
+        std::fs::write(
+            std::env::var("BRINGUP_TEST_OUT").unwrap(),
+            trace(seed.parse().unwrap()),
+        )
+        .unwrap();
     }
 }
 
@@ -61,7 +70,10 @@ fn another_process_at_another_address_gives_the_same_trace() {
     let folder = std::env::temp_dir().join(format!("bringup-determinism-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     // Lives in which something happens: in some, the first allocation fails.
-    let seeds: Vec<u64> = (0..100).filter(|seed| trace(*seed).lines().count() > 20).take(3).collect();
+    let seeds: Vec<u64> = (0..100)
+        .filter(|seed| trace(*seed).lines().count() > 20)
+        .take(3)
+        .collect();
     assert_eq!(seeds.len(), 3);
     for seed in seeds {
         let out = folder.join(seed.to_string());

@@ -11,14 +11,22 @@ const ENODEV: Errno = Errno(-19);
 const ETIMEDOUT: Errno = Errno(-110);
 
 fn bench() -> Bench {
-    let bench = Bench::builder().device("edu", Edu::default()).trace(true).build().unwrap();
+    let bench = Bench::builder()
+        .device("edu", Edu::default())
+        .trace(true)
+        .build()
+        .unwrap();
     bench.load(&edu::BRINGUP_MODULE).unwrap();
     bench
 }
 
 fn bench_with(fault: Fault) -> Bench {
     let plan = Plan::new(vec![fault]);
-    let bench = Bench::builder().device("edu", Edu::default()).plan(plan).build().unwrap();
+    let bench = Bench::builder()
+        .device("edu", Edu::default())
+        .plan(plan)
+        .build()
+        .unwrap();
     bench.load(&edu::BRINGUP_MODULE).unwrap();
     bench
 }
@@ -85,7 +93,13 @@ fn the_buffer_ends_where_it_ends() {
 fn factorials_come_through_the_interrupt() {
     let bench = bench();
     let file = bench.open("edu").unwrap();
-    for (number, expected) in [(0_u32, 1_u32), (5, 120), (12, 479_001_600), (13, 1_932_053_504), (20, 2_192_834_560)] {
+    for (number, expected) in [
+        (0_u32, 1_u32),
+        (5, 120),
+        (12, 479_001_600),
+        (13, 1_932_053_504),
+        (20, 2_192_834_560),
+    ] {
         let mut argument = number.to_ne_bytes();
         assert_eq!(file.ioctl_with(FACTORIAL, &mut argument), Ok(0));
         assert_eq!(u32::from_ne_bytes(argument), expected);
@@ -99,7 +113,10 @@ fn factorials_come_through_the_interrupt() {
 
 #[test]
 fn a_lost_interrupt_ends_in_a_time_out_and_the_next_operation_works() {
-    let bench = bench_with(Fault { times: Some(1), ..fault(Verb::Irq, Behaviour::Drop) });
+    let bench = bench_with(Fault {
+        times: Some(1),
+        ..fault(Verb::Irq, Behaviour::Drop)
+    });
     let file = bench.open("edu").unwrap();
     assert_eq!(file.write(b"lost"), Err(ETIMEDOUT));
     assert_eq!(file.write(b"kept"), Ok(4));
@@ -124,7 +141,11 @@ fn a_device_that_never_finishes_is_left_in_bounded_time() {
 fn unbinding_ends_an_operation_that_is_under_way() {
     for seed in 0..40 {
         let chooser = Seeded::new(seed);
-        let bench = Bench::builder().device("edu", Edu::default()).chooser(chooser).build().unwrap();
+        let bench = Bench::builder()
+            .device("edu", Edu::default())
+            .chooser(chooser)
+            .build()
+            .unwrap();
         if bench.load(&edu::BRINGUP_MODULE).is_err() || bench.driver_of("edu").is_none() {
             assert_clean(&bench.finish());
             continue;
@@ -133,7 +154,10 @@ fn unbinding_ends_an_operation_that_is_under_way() {
         bench.advance(seed * 4_000_000);
         bench.unbind("edu").unwrap();
         let outcome = bench.join(&job).unwrap();
-        assert!(matches!(outcome, Ok(4096) | Err(ENODEV | Errno(-12 | -2))), "{outcome:?}");
+        assert!(
+            matches!(outcome, Ok(4096) | Err(ENODEV | Errno(-12 | -2))),
+            "{outcome:?}"
+        );
         assert_clean(&bench.finish());
     }
 }
@@ -174,7 +198,10 @@ fn a_signal_ends_a_wait() {
 
 #[test]
 fn another_device_of_the_same_class_is_left_alone() {
-    let bench = Bench::builder().device("testdev", bringup_devices::TestDev::default()).build().unwrap();
+    let bench = Bench::builder()
+        .device("testdev", bringup_devices::TestDev::default())
+        .build()
+        .unwrap();
     bench.load(&edu::BRINGUP_MODULE).unwrap();
     assert_eq!(bench.driver_of("testdev"), None);
     assert_eq!(bench.log(), "");

@@ -30,26 +30,45 @@ fn step() -> impl Strategy<Value = Step> {
 fn fault() -> impl Strategy<Value = Fault> {
     let verb = prop::sample::select(Verb::ALL.to_vec());
     let behaviour = prop::sample::select(Behaviour::ALL.to_vec());
-    (verb, behaviour, prop::option::of(0_u64..0xa0), 0_u64..40, prop::option::of(1_u64..5), any::<u64>(), 0_u64..2_000_000_000)
-        .prop_filter("means something", |(verb, behaviour, ..)| behaviour.applies_to(*verb))
-        .prop_map(|(verb, behaviour, address, after, times, mask, delay)| Fault {
-            verb,
-            device: None,
-            bar: None,
-            // An offset means something only for registers.
-            address: address.filter(|_| matches!(verb, Verb::BarRead | Verb::BarWrite)).map(|at| at & !3),
-            length: Some(4),
-            after,
-            times,
-            behaviour,
-            delay_ns: Some(delay),
-            mask: Some(mask),
+    (
+        verb,
+        behaviour,
+        prop::option::of(0_u64..0xa0),
+        0_u64..40,
+        prop::option::of(1_u64..5),
+        any::<u64>(),
+        0_u64..2_000_000_000,
+    )
+        .prop_filter("means something", |(verb, behaviour, ..)| {
+            behaviour.applies_to(*verb)
         })
+        .prop_map(
+            |(verb, behaviour, address, after, times, mask, delay)| Fault {
+                verb,
+                device: None,
+                bar: None,
+                // An offset means something only for registers.
+                address: address
+                    .filter(|_| matches!(verb, Verb::BarRead | Verb::BarWrite))
+                    .map(|at| at & !3),
+                length: Some(4),
+                after,
+                times,
+                behaviour,
+                delay_ns: Some(delay),
+                mask: Some(mask),
+            },
+        )
 }
 
 /// Lives with `steps`; `trusted` says that no fault is planned, so data must be right.
 fn live(chooser: impl Chooser + 'static, plan: Plan, steps: &[Step], trusted: bool) -> Report {
-    let bench = Bench::builder().device("edu", Edu::default()).chooser(chooser).plan(plan).build().unwrap();
+    let bench = Bench::builder()
+        .device("edu", Edu::default())
+        .chooser(chooser)
+        .plan(plan)
+        .build()
+        .unwrap();
     // A load may fail for want of memory, and a device that lies may not be taken for an edu.
     if bench.load(&edu::BRINGUP_MODULE).is_ok() {
         let mut model = [0_u8; 4096];
@@ -61,7 +80,13 @@ fn live(chooser: impl Chooser + 'static, plan: Plan, steps: &[Step], trusted: bo
     bench.finish()
 }
 
-fn use_it(bench: &Bench, step: &Step, model: &mut [u8; 4096], known: &mut [bool; 4096], trusted: bool) {
+fn use_it(
+    bench: &Bench,
+    step: &Step,
+    model: &mut [u8; 4096],
+    known: &mut [bool; 4096],
+    trusted: bool,
+) {
     if let Step::Rebind = step {
         let _ = bench.unbind("edu");
         let _ = bench.bind("edu");
@@ -119,7 +144,12 @@ fn use_it(bench: &Bench, step: &Step, model: &mut [u8; 4096], known: &mut [bool;
 
 fn assert_clean(report: &Report) -> Result<(), TestCaseError> {
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-    prop_assert!(findings.is_empty() && !report.crashed, "{}\n{}", findings.join("\n"), report.log_text());
+    prop_assert!(
+        findings.is_empty() && !report.crashed,
+        "{}\n{}",
+        findings.join("\n"),
+        report.log_text()
+    );
     Ok(())
 }
 
@@ -157,7 +187,15 @@ impl Chooser for FailNth {
 
 #[test]
 fn every_single_allocation_may_fail() {
-    let steps = [Step::Write { at: 0, bytes: vec![1; 100] }, Step::Read { at: 0, len: 100 }, Step::Factorial(5), Step::Rebind];
+    let steps = [
+        Step::Write {
+            at: 0,
+            bytes: vec![1; 100],
+        },
+        Step::Read { at: 0, len: 100 },
+        Step::Factorial(5),
+        Step::Rebind,
+    ];
     let mut failed = 0;
     for n in 0.. {
         let report = live(FailNth(n), Plan::new(Vec::new()), &steps, true);

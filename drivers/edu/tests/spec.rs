@@ -6,16 +6,36 @@ const SOURCE: &str = include_str!("../edu.rs");
 
 /// The offset that the driver gives a register.
 fn offset(register: &str) -> u64 {
-    let line = SOURCE.lines().find(|line| line.contains(&format!("pub(super) {register}(u32) @ "))).unwrap();
-    let number = line.split("@ 0x").nth(1).unwrap().split_whitespace().next().unwrap();
+    let line = SOURCE
+        .lines()
+        .find(|line| line.contains(&format!("pub(super) {register}(u32) @ ")))
+        .unwrap();
+    let number = line
+        .split("@ 0x")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
     u64::from_str_radix(number, 16).unwrap()
 }
 
 /// The value of a constant.
 fn constant(name: &str) -> u64 {
-    let line = SOURCE.lines().find(|line| line.contains(&format!("const {name}: "))).unwrap();
-    let number = line.split("= ").nth(1).unwrap().trim_end_matches(';').replace('_', "");
-    number.strip_prefix("0x").map_or_else(|| number.parse().unwrap(), |hex| u64::from_str_radix(hex, 16).unwrap())
+    let line = SOURCE
+        .lines()
+        .find(|line| line.contains(&format!("const {name}: ")))
+        .unwrap();
+    let number = line
+        .split("= ")
+        .nth(1)
+        .unwrap()
+        .trim_end_matches(';')
+        .replace('_', "");
+    number.strip_prefix("0x").map_or_else(
+        || number.parse().unwrap(),
+        |hex| u64::from_str_radix(hex, 16).unwrap(),
+    )
 }
 
 #[test]
@@ -44,7 +64,10 @@ fn constants_are_the_specifications() {
     assert_eq!(constant("DEVICE"), u64::from(spec::DEVICE));
     assert_eq!(constant("BUFFER_ADDRESS"), spec::BUFFER);
     assert_eq!(constant("BUFFER_SIZE"), spec::BUFFER_LEN);
-    assert_eq!(constant("IRQ_FACTORIAL"), u64::from(spec::interrupt::FACTORIAL));
+    assert_eq!(
+        constant("IRQ_FACTORIAL"),
+        u64::from(spec::interrupt::FACTORIAL)
+    );
     assert_eq!(constant("IRQ_DMA"), u64::from(spec::interrupt::DMA));
     assert_eq!(constant("MAGIC"), u64::from(spec::IDENTIFICATION & 0xffff));
 }

@@ -70,7 +70,9 @@ pub struct Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("devices", &self.devices.iter().map(|(name, _)| name).collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("devices", &self.devices.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 

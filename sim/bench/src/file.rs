@@ -42,7 +42,8 @@ const FIRST: usize = 0x7f00_0000_1000;
 impl UserMemory {
     /// Maps an area that holds `bytes`.
     pub(crate) fn map(&mut self, bytes: Vec<u8>) -> usize {
-        let start = self.areas.last().map_or(FIRST, |area| (area.start + area.bytes.len()).next_multiple_of(4096) + 4096);
+        let start =
+            self.areas.last().map_or(FIRST, |area| (area.start + area.bytes.len()).next_multiple_of(4096) + 4096);
         self.areas.push(Area { start, bytes });
         start
     }
@@ -54,7 +55,8 @@ impl UserMemory {
     }
 
     fn range(&mut self, address: usize, len: usize) -> Option<&mut [u8]> {
-        let area = self.areas.iter_mut().find(|area| address >= area.start && address - area.start <= area.bytes.len())?;
+        let area =
+            self.areas.iter_mut().find(|area| address >= area.start && address - area.start <= area.bytes.len())?;
         let from = address - area.start;
         area.bytes.get_mut(from..from.checked_add(len)?)
     }

@@ -122,6 +122,15 @@ impl Interrupts {
 
 impl Desc {
     fn new(source: Source) -> Self {
-        Self { source, handlers: Vec::new(), pending: 0, disabled: 0, running: 0, unhandled: 0, delivered: 0, claimed: 0 }
+        Self {
+            source,
+            handlers: Vec::new(),
+            pending: 0,
+            disabled: 0,
+            running: 0,
+            unhandled: 0,
+            delivered: 0,
+            claimed: 0,
+        }
     }
 }

@@ -27,4 +27,4 @@ mod task;
 pub use bench::{Bench, BenchFile, BuildError, Builder, Errno, File, Job, life, open, open_debugfs};
 pub use machine::Limits;
 pub use report::{LogLine, Report, Stats};
-pub use task::TaskId;
+pub use task::{TaskId, heartbeat};

@@ -207,7 +207,10 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut Machine) -> R) -> R {
 /// As [`with`], or `None` when no bench exists on this thread or it is being looked at.
 #[inline]
 pub(crate) fn try_with<R>(f: impl FnOnce(&mut Machine) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.try_borrow_mut().ok().and_then(|mut machine| machine.as_deref_mut().map(f))).ok().flatten()
+    CURRENT
+        .try_with(|current| current.try_borrow_mut().ok().and_then(|mut machine| machine.as_deref_mut().map(f)))
+        .ok()
+        .flatten()
 }
 
 pub(crate) fn install(machine: Box<Machine>) -> Result<(), Box<Machine>> {

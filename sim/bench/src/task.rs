@@ -5,17 +5,28 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
 use bringup_core::choice::Point;
-use bringup_core::trace::Event;
 use bringup_core::time::TimerId;
+use bringup_core::trace::Event;
 use bringup_core::{Finding, Nanos, Place};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, Yielder};
 
 use crate::machine::{self, Machine, TimerEvent, with};
 use crate::{rt, rules};
+
+/// Advances whenever driver code of any bench in this process touches its machine.
+static HEARTBEAT: AtomicU64 = AtomicU64::new(0);
+
+/// A number that changes whenever driver code touches its machine, on whatever thread. A tool can watch it from another thread
+/// to tell a driver that spins in a loop of its own, which no watchdog in virtual time can see.
+#[must_use]
+pub fn heartbeat() -> u64 {
+    HEARTBEAT.load(Ordering::Relaxed)
+}
 
 /// Names a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -309,14 +320,13 @@ impl Machine {
 
     /// Whether the running task may be switched away from here.
     pub(crate) fn preemptible(&mut self) -> bool {
-        self.irqs.depth() == 0 && self.tasks.running().is_some_and(|task| task.preempt == 0 && task.irqs_off == 0 && !task.idle)
+        self.irqs.depth() == 0
+            && self.tasks.running().is_some_and(|task| task.preempt == 0 && task.irqs_off == 0 && !task.idle)
     }
 
     /// Whether the running task should give way here, as the chooser says.
     pub(crate) fn preempts_here(&mut self) -> bool {
-        self.tasks.has_queued()
-            && self.preemptible()
-            && self.bus.fabric.choices.choose(Point::Preempt, 2) == 1
+        self.tasks.has_queued() && self.preemptible() && self.bus.fabric.choices.choose(Point::Preempt, 2) == 1
     }
 }
 
@@ -460,7 +470,9 @@ impl Machine {
     fn check_hung(&mut self) {
         let (now, limit) = (self.now(), self.limits.hung_ns);
         let hung = self.tasks.list.iter().find(|task| {
-            task.wait.as_ref().is_some_and(|wait| !wait.interruptible && wait.timer.is_none() && now - wait.since >= limit)
+            task.wait
+                .as_ref()
+                .is_some_and(|wait| !wait.interruptible && wait.timer.is_none() && now - wait.since >= limit)
         });
         if let Some(id) = hung.map(|task| task.id) {
             self.report_hung(Some(id));
@@ -475,9 +487,14 @@ impl Machine {
             self.crashed = true;
             return;
         };
-        let (name, waits) = (task.name.clone(), task.wait.as_ref().map(|wait| (wait.what, wait.place, now - wait.since)));
+        let (name, waits) =
+            (task.name.clone(), task.wait.as_ref().map(|wait| (wait.what, wait.place, now - wait.since)));
         let Some((what, place, span)) = waits else { return };
-        let why = if id.is_some() { format!("for {} virtual seconds", span / 1_000_000_000) } else { "for something that can no longer happen".into() };
+        let why = if id.is_some() {
+            format!("for {} virtual seconds", span / 1_000_000_000)
+        } else {
+            "for something that can no longer happen".into()
+        };
         self.set_context(0, name.clone());
         self.find(&rules::WATCHDOG_HUNG, format!("task {name} waits {why} ({what})"), Some(place));
         self.crashed = true;
@@ -490,6 +507,7 @@ impl Machine {
         let limits = self.limits;
         let Some(task) = self.tasks.running() else { return false };
         task.busy_operations += 1;
+        HEARTBEAT.store(HEARTBEAT.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let (span, operations) = (now.saturating_sub(task.busy_since), task.busy_operations);
         span > limits.busy_ns || operations > limits.busy_operations
     }

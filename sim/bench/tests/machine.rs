@@ -21,11 +21,12 @@ fn tasks_wake_each_other() {
     let bench = Bench::builder().build().unwrap();
     let key = 0x1000;
     let job = bench.spawn("waiter", move || rt::wait(key, None, false, "a wake-up"));
-    bench.run("waker", move || {
-        rt::sleep(10);
-        rt::wake_one(key)
-    })
-    .unwrap();
+    bench
+        .run("waker", move || {
+            rt::sleep(10);
+            rt::wake_one(key)
+        })
+        .unwrap();
     assert_eq!(bench.join(&job), Ok(rt::Wake::Woken));
 }
 

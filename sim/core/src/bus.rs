@@ -429,11 +429,13 @@ impl Bus {
             return self.misuse(id, Finding::new(&rules::BAR_OUT_OF_RANGE, what), place);
         };
         if offset.checked_add(u64::from(width)).is_none_or(|end| end > bar.size) {
-            let what = format!("{width}-byte {verb} at BAR {index} offset {offset:#x}; the BAR has {:#x} bytes", bar.size);
+            let what =
+                format!("{width}-byte {verb} at BAR {index} offset {offset:#x}; the BAR has {:#x} bytes", bar.size);
             return self.misuse(id, Finding::new(&rules::BAR_OUT_OF_RANGE, what), place);
         }
         if !offset.is_multiple_of(u64::from(width)) {
-            let what = format!("{width}-byte {verb} at BAR {index} offset {offset:#x}, which is not a multiple of {width}");
+            let what =
+                format!("{width}-byte {verb} at BAR {index} offset {offset:#x}, which is not a multiple of {width}");
             return self.misuse(id, Finding::new(&rules::BAR_MISALIGNED, what), place);
         }
         let bit = if bar.kind == BarKind::Io { command::IO } else { command::MEMORY };
@@ -460,7 +462,8 @@ impl Bus {
         };
         if !register.widths.has(width) || offset + u64::from(width) > register.offset + register.len {
             let what = format!("{width}-byte {verb} of {} (BAR {index} offset {offset:#x})", register.name);
-            let finding = Finding::new(&rules::BAR_WIDTH, what).note(format!("{} takes {}", register.name, register.widths));
+            let finding =
+                Finding::new(&rules::BAR_WIDTH, what).note(format!("{} takes {}", register.name, register.widths));
             return self.misuse(id, finding, place);
         }
         match (register.rights, write) {
@@ -547,7 +550,8 @@ impl Bus {
         if self.fabric.next_wake > now {
             return None;
         }
-        let due = self.slots.iter().filter_map(|slot| slot.port.wake.filter(|at| *at <= now).map(|at| (at, slot.port.id)));
+        let due =
+            self.slots.iter().filter_map(|slot| slot.port.wake.filter(|at| *at <= now).map(|at| (at, slot.port.id)));
         due.min().map(|(_, id)| id)
     }
 
@@ -585,7 +589,9 @@ impl Bus {
         let now = self.fabric.now();
         let Some((_, delayed)) = self.fabric.delayed.pop_due(now) else { return false };
         match delayed {
-            Delayed::BarWrite { device, bar, offset, width, value } => self.store(device, bar, offset, width, value, None),
+            Delayed::BarWrite { device, bar, offset, width, value } => {
+                self.store(device, bar, offset, width, value, None);
+            }
             Delayed::ConfigWrite { device, offset, width, value } => {
                 if !self.is_removed(device) {
                     self.config_store(device, offset, width, value);

@@ -276,7 +276,8 @@ impl Stream {
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             match key {
                 "crc" => {
-                    let found = u32::from_str_radix(value, 16).map_err(|_| bad(format!("\"{value}\" is no check sum")))?;
+                    let found =
+                        u32::from_str_radix(value, 16).map_err(|_| bad(format!("\"{value}\" is no check sum")))?;
                     let expected = crc32fast::hash(&text.as_bytes()[..body.min(text.len())]);
                     return if found == expected { Ok(stream) } else { Err(StreamError::Checksum { found, expected }) };
                 }
@@ -384,7 +385,11 @@ mod tests {
     #[test]
     fn stream_file_round_trips_with_odd_values() {
         let stream = Stream {
-            fields: vec![("driver".into(), "edu".into()), ("plan".into(), "a\nb\\n\r".into()), ("empty".into(), String::new())],
+            fields: vec![
+                ("driver".into(), "edu".into()),
+                ("plan".into(), "a\nb\\n\r".into()),
+                ("empty".into(), String::new()),
+            ],
             choices: vec![0, 0, 0, 7, 255, 255, 1],
         };
         assert_eq!(Stream::parse(&stream.to_string()), Ok(stream));

@@ -1,11 +1,11 @@
 //! The device's side of the waist: one object-safe trait, and the context through which a device reaches its machine.
 
+use crate::choice::Point;
 use crate::dma::DeviceMemory;
 use crate::fabric::{Fabric, Port};
 use crate::finding::Place;
 use crate::pci::Function;
 use crate::time::Nanos;
-use crate::choice::Point;
 
 /// An access to a BAR, checked by the bus: inside the BAR, naturally aligned, and one that the register has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

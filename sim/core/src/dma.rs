@@ -5,10 +5,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{RwLock, RwLockReadGuard};
 
-use vm_memory::iommu::{Error as IommuError, IovaRange, Iotlb, IotlbIterator};
-use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, Iommu, IommuMemory, Permissions,
-};
+use vm_memory::iommu::{Error as IommuError, Iotlb, IotlbIterator, IovaRange};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, Iommu, IommuMemory, Permissions};
 
 use crate::finding::Place;
 use crate::time::Nanos;
@@ -158,14 +156,7 @@ impl IoSpace {
     /// An empty space.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            inner: RwLock::new(Inner {
-                tlb: Iotlb::new(),
-                live: Vec::new(),
-                dead: VecDeque::new(),
-                cursor: 0,
-            }),
-        }
+        Self { inner: RwLock::new(Inner { tlb: Iotlb::new(), live: Vec::new(), dead: VecDeque::new(), cursor: 0 }) }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
@@ -185,7 +176,10 @@ impl IoSpace {
             .into_iter()
             .map(|limit| mapping.mask.min(limit))
             .find_map(|limit| inner.find_room(span, limit))?;
-        inner.tlb.set_mapping(GuestAddress(iova), mapping.physical, mapping.len as usize, mapping.direction.permissions()).ok()?;
+        inner
+            .tlb
+            .set_mapping(GuestAddress(iova), mapping.physical, mapping.len as usize, mapping.direction.permissions())
+            .ok()?;
         inner.live.push(Mapping {
             iova,
             len: mapping.len,
@@ -253,7 +247,8 @@ impl Inner {
     fn room_below(&self, span: u64, end: u64) -> Option<u64> {
         let mut at = end.checked_sub(span)?.checked_sub(PAGE_SIZE)?;
         while at >= BOTTOM {
-            let clash = self.live.iter().filter(|m| m.overlaps(at - PAGE_SIZE, span + 2 * PAGE_SIZE)).map(|m| m.iova).min();
+            let clash =
+                self.live.iter().filter(|m| m.overlaps(at - PAGE_SIZE, span + 2 * PAGE_SIZE)).map(|m| m.iova).min();
             match clash {
                 None => return Some(at),
                 Some(iova) => at = (iova & !(PAGE_SIZE - 1)).checked_sub(span + PAGE_SIZE)?,
@@ -412,13 +407,22 @@ mod tests {
     use super::*;
 
     fn mapping(len: u64, mask: u64, direction: Direction) -> NewMapping {
-        NewMapping { physical: GuestAddress(RAM_BASE), len, mask, direction, kind: MappingKind::Coherent, place: None, at: 0 }
+        NewMapping {
+            physical: GuestAddress(RAM_BASE),
+            len,
+            mask,
+            direction,
+            kind: MappingKind::Coherent,
+            place: None,
+            at: 0,
+        }
     }
 
     #[test]
     fn addresses_fit_the_mask_and_never_touch() {
         let space = IoSpace::new();
-        let mut given: Vec<u64> = (0..50).map(|_| space.map(&mapping(5000, 0x0fff_ffff, Direction::Bidirectional)).unwrap()).collect();
+        let mut given: Vec<u64> =
+            (0..50).map(|_| space.map(&mapping(5000, 0x0fff_ffff, Direction::Bidirectional)).unwrap()).collect();
         given.sort_unstable();
         assert!(given.windows(2).all(|w| w[1] - w[0] >= 5000 + PAGE_SIZE));
         assert!(given.iter().all(|iova| iova + 5000 <= 0x1000_0000 && iova % PAGE_SIZE == 0));
@@ -453,7 +457,9 @@ mod tests {
         assert!(matches!(space.fault(iova + 100, 1, Permissions::Read), Some(Fault::Unmapped(Some(_)))));
         assert!(matches!(space.fault(u64::MAX, 8, Permissions::Read), Some(Fault::Unmapped(_))));
         space.unmap(iova, 7).unwrap();
-        assert!(matches!(space.fault(iova + 4, 1, Permissions::Read), Some(Fault::AfterUnmap(m)) if m.unmapped_at == Some(7)));
+        assert!(
+            matches!(space.fault(iova + 4, 1, Permissions::Read), Some(Fault::AfterUnmap(m)) if m.unmapped_at == Some(7))
+        );
     }
 
     #[test]

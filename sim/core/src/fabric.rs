@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, Permissions};
 
-use crate::choice::{Chooser, Choices, Point};
+use crate::choice::{Choices, Chooser, Point};
 use crate::device::{DmaError, InterruptMode};
 use crate::dma::{self, DeviceMemory, Fault, IoSpace, Ram};
 use crate::fault::{Applied, Behaviour, Faults, Plan, Verb};
 use crate::finding::{Finding, Place};
-use crate::pci::{Bar, ConfigSpace, Function, Register, MsiState, MsixState, Raised, command, offset};
+use crate::pci::{Bar, ConfigSpace, Function, MsiState, MsixState, Raised, Register, command, offset};
 use crate::rules;
 use crate::time::{Nanos, Timers};
 use crate::trace::{DeviceId, Event, Trace};
@@ -159,7 +159,10 @@ impl Port {
     /// Whether the pin is asserted and allowed to be seen.
     #[must_use]
     pub fn intx(&self) -> bool {
-        self.pin && !self.removed && !self.command(command::INTX_DISABLE) && self.interrupt_mode() == InterruptMode::Intx
+        self.pin
+            && !self.removed
+            && !self.command(command::INTX_DISABLE)
+            && self.interrupt_mode() == InterruptMode::Intx
     }
 }
 
@@ -294,9 +297,8 @@ impl Fabric {
             0 => value,
             1 => 0,
             2 => u64::MAX,
-            _ => (0..u32::from(width)).fold(0, |out, lane| {
-                out | u64::from(self.choices.choose(Point::Answer, 256)) << (8 * lane)
-            }),
+            _ => (0..u32::from(width))
+                .fold(0, |out, lane| out | u64::from(self.choices.choose(Point::Answer, 256)) << (8 * lane)),
         }
     }
 
@@ -327,16 +329,19 @@ impl Fabric {
         let tried = format!("{} tried to {verb} {len} bytes at {iova:#x}", port.name);
         let finding = match fault {
             Fault::Unmapped(nearest) => {
-                let finding = Finding::new(&rules::DMA_UNMAPPED, format!("{tried}, where nothing was ever mapped for it"));
+                let finding =
+                    Finding::new(&rules::DMA_UNMAPPED, format!("{tried}, where nothing was ever mapped for it"));
                 match nearest {
                     Some(m) => finding.at_place(m.place).note(format!("the nearest mapping is {m}")),
                     None => finding.note("no memory is mapped for this device"),
                 }
             }
-            Fault::AfterUnmap(m) => Finding::new(&rules::DMA_AFTER_UNMAP, format!("{tried}, which is no longer mapped"))
-                .at_place(m.place)
-                .note(format!("it belonged to {m}"))
-                .note(format!("unmapped {} ns before", self.now - m.unmapped_at.unwrap_or(self.now))),
+            Fault::AfterUnmap(m) => {
+                Finding::new(&rules::DMA_AFTER_UNMAP, format!("{tried}, which is no longer mapped"))
+                    .at_place(m.place)
+                    .note(format!("it belonged to {m}"))
+                    .note(format!("unmapped {} ns before", self.now - m.unmapped_at.unwrap_or(self.now)))
+            }
             Fault::Overrun(m) => {
                 let over = len - (m.len - (iova - m.iova));
                 Finding::new(&rules::DMA_OVERRUN, format!("{tried}, {over} bytes more than are mapped there"))
@@ -412,7 +417,11 @@ impl Fabric {
 
     fn spoil(&mut self, applied: Option<Applied>, data: &mut [u8]) {
         match applied {
-            Some(Applied { behaviour: Behaviour::Corrupt, mask, .. }) => data.iter_mut().for_each(|byte| *byte ^= mask as u8),
+            Some(Applied { behaviour: Behaviour::Corrupt, mask, .. }) => {
+                for byte in data {
+                    *byte ^= mask as u8;
+                }
+            }
             Some(Applied { behaviour: Behaviour::Choose, .. }) => {
                 for byte in data {
                     *byte = self.hostile(u64::from(*byte), 1) as u8;
@@ -458,7 +467,10 @@ impl Fabric {
     fn emit(&mut self, port: &Port, message: Message) {
         self.operation(|| Event::Message { device: port.id, vector: message.vector });
         if !port.command(command::BUS_MASTER) {
-            let what = format!("{} raised MSI vector {} with bus mastering off; the message is lost", port.name, message.vector);
+            let what = format!(
+                "{} raised MSI vector {} with bus mastering off; the message is lost",
+                port.name, message.vector
+            );
             if !port.mastered {
                 self.blame(port, Finding::new(&rules::MSI_NO_BUS_MASTER, what));
             }

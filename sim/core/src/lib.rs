@@ -59,7 +59,7 @@ mod device;
 mod fabric;
 
 pub use bus::{Bus, BusConfig, PlugError};
-pub use choice::{Chooser, Choices, Point, Stream};
+pub use choice::{Choices, Chooser, Point, Stream};
 pub use device::{Access, Cx, Device, DmaError, InterruptMode, Refusal, Reply, Reset};
 pub use dma::Ram;
 pub use fabric::{Fabric, Message, Port, cost};

@@ -12,7 +12,10 @@ pub struct DeviceId(pub u16);
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "the fields are named after the parts of the line they print; each variant is documented")]
+#[allow(
+    missing_docs,
+    reason = "the fields are named after the parts of the line they print; each variant is documented"
+)]
 pub enum Event {
     /// The CPU read configuration space.
     ConfigRead { device: DeviceId, offset: u16, width: u8, value: u32 },
@@ -166,7 +169,9 @@ impl fmt::Display for Event {
             Self::Unmap { iova, len, .. } => write!(f, "unmap         {iova:#x} +{len:#x}"),
             Self::Message { vector, .. } => write!(f, "MSI           vector {vector}"),
             Self::Pended { vector, .. } => write!(f, "MSI pended    vector {vector}"),
-            Self::Level { asserted, .. } => write!(f, "INTx          {}", if *asserted { "asserted" } else { "deasserted" }),
+            Self::Level { asserted, .. } => {
+                write!(f, "INTx          {}", if *asserted { "asserted" } else { "deasserted" })
+            }
             Self::Work { .. } => write!(f, "device works"),
             Self::Reset { kind, .. } => write!(f, "reset         {kind}"),
             Self::Removed { .. } => write!(f, "removed"),
@@ -177,7 +182,9 @@ impl fmt::Display for Event {
             Self::Block { on } => write!(f, "waits         {on}"),
             Self::Wake { task } => write!(f, "wakes         {task}"),
             Self::Log { text, .. } => write!(f, "log           {text}"),
-            Self::Module { name, loaded } => write!(f, "{} {name}", if *loaded { "load         " } else { "unload       " }),
+            Self::Module { name, loaded } => {
+                write!(f, "{} {name}", if *loaded { "load         " } else { "unload       " })
+            }
             Self::Probe { driver, device, result } => write!(f, "probe         {driver} {device} -> {result}"),
             Self::Unbind { driver, device } => write!(f, "unbind        {driver} {device}"),
             Self::Call { what, file, result } => write!(f, "{what:<13} {file} -> {result}"),
@@ -273,7 +280,14 @@ impl Trace {
 pub fn write_text(out: &mut dyn std::io::Write, records: &[Record], names: &[String]) -> std::io::Result<()> {
     for record in records {
         let who = record.event.device().and_then(|id| names.get(usize::from(id.0))).map_or("", String::as_str);
-        writeln!(out, "[{:>12}] {:>6} t{:<2} {who:<8} {}", Moment(record.at), record.position, record.task, record.event)?;
+        writeln!(
+            out,
+            "[{:>12}] {:>6} t{:<2} {who:<8} {}",
+            Moment(record.at),
+            record.position,
+            record.task,
+            record.event
+        )?;
     }
     Ok(())
 }

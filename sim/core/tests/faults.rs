@@ -253,7 +253,9 @@ fn time() {
 
 #[test]
 fn behaviours_that_mean_nothing_for_a_verb_are_refused() {
-    for (verb, behaviour) in [(Verb::Irq, Behaviour::AllOnes), (Verb::Time, Behaviour::Corrupt), (Verb::BarWrite, Behaviour::AllOnes)] {
+    for (verb, behaviour) in
+        [(Verb::Irq, Behaviour::AllOnes), (Verb::Time, Behaviour::Corrupt), (Verb::BarWrite, Behaviour::AllOnes)]
+    {
         assert!(!behaviour.applies_to(verb));
     }
 }

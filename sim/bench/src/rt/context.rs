@@ -105,6 +105,3 @@ pub fn barrier() {
     try_with(|m| m.bus.fabric.advance(STEP));
     super::point();
 }
-
-/// Forgets what is known of the lock class at `address`, which is about to be freed. Lock classes are not followed yet.
-pub fn forget_lock_class(_address: usize) {}

@@ -183,7 +183,9 @@ pub unsafe fn map_streaming_at(
                 at = at.unchecked_add(*len as u64);
             }
         }
-        let segments = m.map_segments(device, bounce, len, direction, place).inspect_err(|_| m.bus.fabric.ram.free(bounce, len))?;
+        let segments = m
+            .map_segments(device, bounce, len, direction, place)
+            .inspect_err(|_| m.bus.fabric.ram.free(bounce, len))?;
         let id = m.id();
         let ledger = m.take(Kind::Mapping, Some(device), Some(place), (segments[0].0, len), "");
         let known = segments.clone();
@@ -232,7 +234,15 @@ impl Machine {
         Ok(())
     }
 
-    fn map_event(&mut self, device: DeviceId, iova: u64, len: u64, direction: Direction, kind: MappingKind, place: Place) {
+    fn map_event(
+        &mut self,
+        device: DeviceId,
+        iova: u64,
+        len: u64,
+        direction: Direction,
+        kind: MappingKind,
+        place: Place,
+    ) {
         let (direction, kind) = (direction.word(), kind.word());
         self.event(|| Event::Map { device, iova, len, direction, kind, place: Some(place) });
     }

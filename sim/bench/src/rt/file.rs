@@ -119,7 +119,6 @@ pub fn copy_to_user(address: usize, from: &[u8]) -> Result<(), i32> {
     Ok(())
 }
 
-
 /// How many bytes from `address` on are the caller's, at most `len`: what a copy that ends early can copy.
 #[must_use]
 pub fn user_bytes(address: usize, len: usize) -> usize {

@@ -165,7 +165,10 @@ pub fn free_vectors(device: DeviceId) {
             let mine: Vec<(&'static str, Place)> =
                 desc.handlers.iter().filter(|h| h.device == Some(device)).map(|h| (h.name, h.place)).collect();
             for (name, place) in mine {
-                let what = format!("the vectors of {} were freed while handler \"{name}\" is on irq {irq}", m.device_name(device));
+                let what = format!(
+                    "the vectors of {} were freed while handler \"{name}\" is on irq {irq}",
+                    m.device_name(device)
+                );
                 m.find(&rules::LEAK_HANDLER, what, Some(place));
             }
         }
@@ -192,7 +195,13 @@ pub fn free_vectors(device: DeviceId) {
 /// `EINVAL` for an irq that does not exist, or for a threaded handler without primary part and without
 /// [`irqflags::ONESHOT`]; `EBUSY` when the line is taken by a handler and not both share it.
 #[track_caller]
-pub fn request_irq(irq: u32, flags: u32, name: &'static str, primary: Callback, thread: Option<Callback>) -> Result<u32, i32> {
+pub fn request_irq(
+    irq: u32,
+    flags: u32,
+    name: &'static str,
+    primary: Callback,
+    thread: Option<Callback>,
+) -> Result<u32, i32> {
     request_irq_at(irq, flags, name, primary, thread, Location::caller())
 }
 
@@ -216,7 +225,11 @@ pub fn request_irq_at(
         }
         let device = match desc.source {
             Source::Message { device, .. } => Some(device),
-            Source::Line => m.devices.iter().position(|d| d.vectors.as_ref().is_some_and(|v| v.first == irq)).map(|i| DeviceId(i as u16)),
+            Source::Line => m
+                .devices
+                .iter()
+                .position(|d| d.vectors.as_ref().is_some_and(|v| v.first == irq))
+                .map(|i| DeviceId(i as u16)),
         };
         let first = desc.handlers.is_empty();
         let id = m.id();
@@ -263,7 +276,8 @@ pub fn free_irq(irq: u32, id: u32) {
             m.set_vector_mask(irq, true);
             let faulted = handler.device.is_some_and(|device| m.bus.fabric.is_faulted(device));
             if delivered > 0 && claimed == 0 && !faulted {
-                let what = format!("irq {irq}: {delivered} interrupts came and handler \"{}\" handled none", handler.name);
+                let what =
+                    format!("irq {irq}: {delivered} interrupts came and handler \"{}\" handled none", handler.name);
                 m.find(&rules::IRQ_UNHANDLED, what, Some(handler.place));
             }
             if let Some(desc) = m.irqs.descs.get_mut(&irq) {
@@ -351,7 +365,11 @@ fn wake_thread(irq: u32, id: u32) {
         let handler = desc.handlers.iter_mut().find(|h| h.id == id)?;
         let Some(thread) = handler.thread else {
             let (name, place) = (handler.name, handler.place);
-            m.find(&rules::IRQ_UNHANDLED, format!("handler \"{name}\" wakes a thread that it does not have"), Some(place));
+            m.find(
+                &rules::IRQ_UNHANDLED,
+                format!("handler \"{name}\" wakes a thread that it does not have"),
+                Some(place),
+            );
             return None;
         };
         if handler.thread_active {
@@ -373,7 +391,8 @@ fn wake_thread(irq: u32, id: u32) {
             loop {
                 thread.call();
                 let again = with(|m| {
-                    let handler = m.irqs.descs.get_mut(&irq).and_then(|desc| desc.handlers.iter_mut().find(|h| h.id == id));
+                    let handler =
+                        m.irqs.descs.get_mut(&irq).and_then(|desc| desc.handlers.iter_mut().find(|h| h.id == id));
                     let Some(handler) = handler else { return false };
                     let again = std::mem::take(&mut handler.thread_again);
                     handler.thread_active = again;
@@ -420,7 +439,9 @@ impl crate::machine::Machine {
 
     /// Masks or unmasks the vector behind a message irq, where the device has mask bits.
     fn set_vector_mask(&mut self, irq: u32, masked: bool) {
-        let Some(Source::Message { device, vector, maskable: true }) = self.irqs.descs.get(&irq).map(|desc| desc.source) else {
+        let Some(Source::Message { device, vector, maskable: true }) =
+            self.irqs.descs.get(&irq).map(|desc| desc.source)
+        else {
             return;
         };
         let kind = self.device(device).vectors.as_ref().map(|vectors| vectors.kind);

@@ -3,8 +3,8 @@
 use std::fmt::{Arguments, Write};
 use std::panic::Location;
 
-use bringup_core::trace::Event;
 use bringup_core::Finding;
+use bringup_core::trace::Event;
 
 use crate::machine::{LogLine, Machine, try_with};
 use crate::rules;

@@ -58,7 +58,8 @@ pub fn kmalloc(layout: Layout, zeroed: bool, may_sleep: bool, kind: AllocKind) -
 
 fn allocate(layout: Layout, zeroed: bool, place: Place) -> Option<NonNull<u8>> {
     // SAFETY: the size is not zero.
-    let block = NonNull::new(unsafe { if zeroed { std::alloc::alloc_zeroed(layout) } else { std::alloc::alloc(layout) } })?;
+    let block =
+        NonNull::new(unsafe { if zeroed { std::alloc::alloc_zeroed(layout) } else { std::alloc::alloc(layout) } })?;
     if !zeroed {
         // SAFETY: the block has this size. A pattern, so that what is read before it is written is the same in every life.
         unsafe { block.as_ptr().write_bytes(bringup_core::dma::DIRTY, layout.size()) };

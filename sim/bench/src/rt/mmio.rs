@@ -17,15 +17,22 @@ impl Machine {
             Some(map) if address >= MAP_BASE => {
                 let (bar, device, mapped) = (map.bar, map.device, map.place);
                 let name = self.device_name(device);
-                let finding = Finding::new(&rules::BAR_AFTER_UNMAP, format!("{verb} at BAR {bar} offset {offset:#x} after it was unmapped"))
-                    .at_place(Some(place))
-                    .on_device(name)
-                    .note(format!("it was mapped at {}:{}", mapped.file(), mapped.line()));
+                let finding = Finding::new(
+                    &rules::BAR_AFTER_UNMAP,
+                    format!("{verb} at BAR {bar} offset {offset:#x} after it was unmapped"),
+                )
+                .at_place(Some(place))
+                .on_device(name)
+                .note(format!("it was mapped at {}:{}", mapped.file(), mapped.line()));
                 self.report(finding);
                 None
             }
             _ => {
-                self.find(&bringup_core::rules::BAR_OUT_OF_RANGE, format!("{verb} at address {address:#x}, which no BAR is mapped to"), Some(place));
+                self.find(
+                    &bringup_core::rules::BAR_OUT_OF_RANGE,
+                    format!("{verb} at address {address:#x}, which no BAR is mapped to"),
+                    Some(place),
+                );
                 None
             }
         }
@@ -80,7 +87,8 @@ pub fn mmio_write(address: usize, width: u8, value: u64, _relaxed: bool) {
 impl Machine {
     #[cold]
     fn out_of_map(&mut self, map: &IoMap, offset: u64, width: u8, verb: &str, place: bringup_core::Place) -> u64 {
-        let what = format!("{width}-byte {verb} at BAR {} offset {offset:#x}; only {:#x} bytes are mapped", map.bar, map.len);
+        let what =
+            format!("{width}-byte {verb} at BAR {} offset {offset:#x}; only {:#x} bytes are mapped", map.bar, map.len);
         let name = self.device_name(map.device);
         self.report(Finding::new(&bringup_core::rules::BAR_OUT_OF_RANGE, what).at_place(Some(place)).on_device(name));
         u64::MAX >> (64 - 8 * u32::from(width))

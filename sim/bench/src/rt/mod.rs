@@ -23,9 +23,12 @@ pub use context::*;
 pub use log::*;
 pub use memory::*;
 pub use mmio::*;
-pub use point::point;
 pub(crate) use point::idle_point;
-pub use sched::{Wake, current_pid, current_task, lock_recursion, might_sleep, signal_pending, sleep, spawn, udelay, wait, wake_all, wake_one, yield_now};
+pub use point::point;
+pub use sched::{
+    Wake, current_pid, current_task, lock_recursion, might_sleep, signal_pending, sleep, spawn, udelay, wait, wake_all,
+    wake_one, yield_now,
+};
 
 pub use bringup_core::{DeviceId, Place};
 

@@ -211,10 +211,7 @@ impl Machine {
         }
         let line = self.device(device).line;
         let listens = line.is_some_and(|irq| self.irqs.descs.get(&irq).is_some_and(|desc| desc.disabled == 0));
-        if self.bus.intx(device)
-            && listens
-            && !self.bus.fabric.is_faulted(device)
-        {
+        if self.bus.intx(device) && listens && !self.bus.fabric.is_faulted(device) {
             let name = self.device_name(device);
             let what = format!("{name} still asserts its interrupt {when}, and nobody listens");
             self.report(bringup_core::Finding::new(&rules::IRQ_UNHANDLED, what).on_device(name));

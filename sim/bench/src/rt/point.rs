@@ -234,7 +234,10 @@ impl Machine {
         desc.disabled += 1;
         let names: Vec<&str> = desc.handlers.iter().map(|h| h.name).collect();
         let place = desc.handlers.first().map(|h| h.place);
-        let what = format!("irq {irq}: nobody cared: {MOST_UNHANDLED} interrupts in a row were not handled by {}", names.join(", "));
+        let what = format!(
+            "irq {irq}: nobody cared: {MOST_UNHANDLED} interrupts in a row were not handled by {}",
+            names.join(", ")
+        );
         self.log_line(0, format!("irq {irq}: nobody cared"));
         if !faulted {
             self.find(&rules::IRQ_UNHANDLED, what, place);

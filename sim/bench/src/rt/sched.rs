@@ -82,7 +82,11 @@ pub fn lock_recursion(name: &str) -> ! {
     let place = Location::caller();
     with(|m| {
         let who = m.bus.fabric.context.clone();
-        m.find(&rules::LOCK_RECURSION, format!("{who} takes lock \"{name}\", which it or what it interrupted holds"), Some(place));
+        m.find(
+            &rules::LOCK_RECURSION,
+            format!("{who} takes lock \"{name}\", which it or what it interrupted holds"),
+            Some(place),
+        );
     });
     task::die();
 }

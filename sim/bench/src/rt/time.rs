@@ -2,8 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
-use bringup_core::{Nanos, Place};
 use bringup_core::trace::Event;
+use bringup_core::{Nanos, Place};
 
 use crate::ledger::{Kind, LedgerId};
 use crate::machine::{Callback, TimerEvent, try_with, with};
@@ -58,7 +58,9 @@ pub fn hrtimer_cancel(key: usize) -> bool {
     let place = Location::caller();
     let was_set = with(|m| m.stop_timer(key));
     // In interrupt context the only callback that can run is the caller itself.
-    while with(|m| !m.crashed && m.irqs.depth() == 0 && m.hrtimers.iter().any(|timer| timer.key == key && timer.running)) {
+    while with(|m| {
+        !m.crashed && m.irqs.depth() == 0 && m.hrtimers.iter().any(|timer| timer.key == key && timer.running)
+    }) {
         task::wait(key, None, false, "hrtimer_cancel", place);
     }
     with(|m| m.forget_timer(key));
@@ -95,9 +97,10 @@ pub(crate) fn fire(key: usize, callback: Callback) {
 
 impl crate::machine::Machine {
     fn stop_timer(&mut self, key: usize) -> bool {
-        let set = self.timers.iter().find_map(|(id, _, event)| {
-            matches!(event, TimerEvent::Hr { key: set, .. } if *set == key).then_some(id)
-        });
+        let set = self
+            .timers
+            .iter()
+            .find_map(|(id, _, event)| matches!(event, TimerEvent::Hr { key: set, .. } if *set == key).then_some(id));
         set.is_some_and(|id| self.timers.cancel(id).is_some())
     }
 

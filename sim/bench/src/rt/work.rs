@@ -57,7 +57,8 @@ pub fn work_pending(key: usize) -> bool {
 
 /// Makes the task that will run a queued item whose moment has come.
 pub(crate) fn start(key: usize) {
-    let Some(name) = with(|m| m.work.queued.iter().find(|item| item.key == key).map(|item| format!("kworker/{}", item.queue)))
+    let Some(name) =
+        with(|m| m.work.queued.iter().find(|item| item.key == key).map(|item| format!("kworker/{}", item.queue)))
     else {
         return;
     };

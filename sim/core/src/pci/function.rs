@@ -456,7 +456,8 @@ impl Function {
             ));
         }
         let (table, pending) = (u64::from(msix.table.1), u64::from(msix.pending.1));
-        if msix.table.0 == msix.pending.0 && table < pending + msix.pending_len() && pending < table + msix.table_len() {
+        if msix.table.0 == msix.pending.0 && table < pending + msix.pending_len() && pending < table + msix.table_len()
+        {
             return Err(DescribeError::Interrupts("the MSI-X table and pending bits overlap"));
         }
         Ok(())

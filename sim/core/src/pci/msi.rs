@@ -144,7 +144,8 @@ impl MsixState {
     #[must_use]
     pub fn locate(&self, bar: u8, offset: u64) -> Option<Result<u64, u64>> {
         let inside = |(index, start): (u8, u32), len: u64| {
-            (index == bar && offset >= u64::from(start) && offset - u64::from(start) < len).then(|| offset - u64::from(start))
+            (index == bar && offset >= u64::from(start) && offset - u64::from(start) < len)
+                .then(|| offset - u64::from(start))
         };
         inside(self.msix.table, self.msix.table_len())
             .map(Ok)
@@ -155,7 +156,9 @@ impl MsixState {
     #[must_use]
     pub fn read_table(&self, offset: u64, width: u8) -> u64 {
         let dword = |at: u64| {
-            self.table.get((at / 16) as usize).map_or(u64::from(u32::MAX), |entry| u64::from(entry[(at % 16 / 4) as usize]))
+            self.table
+                .get((at / 16) as usize)
+                .map_or(u64::from(u32::MAX), |entry| u64::from(entry[(at % 16 / 4) as usize]))
         };
         dword(offset) | if width == 8 { dword(offset + 4) << 32 } else { 0 }
     }
