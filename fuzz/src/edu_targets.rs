@@ -13,18 +13,7 @@ use vm_memory::Bytes as _;
 const FACTORIAL: u32 = 0xc004_6500;
 
 fn hostile(verb: Verb) -> Fault {
-    Fault {
-        verb,
-        device: None,
-        bar: None,
-        address: None,
-        length: None,
-        after: 0,
-        times: None,
-        behaviour: Behaviour::Choose,
-        delay_ns: None,
-        mask: None,
-    }
+    Fault::new(verb, Behaviour::Choose)
 }
 
 /// A whole life of the driver. The first byte says how many reads are honest before the device begins to lie (a driver that

@@ -1,6 +1,7 @@
 //! What an operation and a life cost, as ratios to the bare device call.
 //!
-//! `cargo bench -p edu`: criterion's own numbers, then the ratios measured in one run.
+//! `cargo bench -p edu`: criterion's own numbers, then the ratios measured in one run. With `BRINGUP_LIVES=N` it only lives N
+//! lives, to be profiled (valgrind's callgrind counts instructions repeatably).
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -112,6 +113,13 @@ fn benches(c: &mut Criterion) {
 criterion_group!(criterion_benches, benches);
 
 fn main() {
+    if let Some(lives) = std::env::var("BRINGUP_LIVES")
+        .ok()
+        .and_then(|lives| lives.parse().ok())
+    {
+        (0..lives).for_each(|_: u32| one_life());
+        return;
+    }
     criterion_benches();
     let (mut bus, id) = bare_bus();
     let bare = nanoseconds(7, 200_000, || {

@@ -31,21 +31,6 @@ fn bench_with(fault: Fault) -> Bench {
     bench
 }
 
-fn fault(verb: Verb, behaviour: Behaviour) -> Fault {
-    Fault {
-        verb,
-        device: None,
-        bar: None,
-        address: None,
-        length: None,
-        after: 0,
-        times: None,
-        behaviour,
-        delay_ns: None,
-        mask: None,
-    }
-}
-
 fn assert_clean(report: &Report) {
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     assert!(findings.is_empty(), "{}", findings.join("\n"));
@@ -115,7 +100,7 @@ fn factorials_come_through_the_interrupt() {
 fn a_lost_interrupt_ends_in_a_time_out_and_the_next_operation_works() {
     let bench = bench_with(Fault {
         times: Some(1),
-        ..fault(Verb::Irq, Behaviour::Drop)
+        ..Fault::new(Verb::Irq, Behaviour::Drop)
     });
     let file = bench.open("edu").unwrap();
     assert_eq!(file.write(b"lost"), Err(ETIMEDOUT));
@@ -126,7 +111,7 @@ fn a_lost_interrupt_ends_in_a_time_out_and_the_next_operation_works() {
 
 #[test]
 fn a_device_that_never_finishes_is_left_in_bounded_time() {
-    let bench = bench_with(fault(Verb::Time, Behaviour::Drop));
+    let bench = bench_with(Fault::new(Verb::Time, Behaviour::Drop));
     let file = bench.open("edu").unwrap();
     assert_eq!(file.write(b"data"), Err(ETIMEDOUT));
     assert_eq!(file.write(b"data"), Err(ETIMEDOUT));

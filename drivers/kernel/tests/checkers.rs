@@ -489,18 +489,7 @@ fn a_panic_is_reported_with_its_line_and_text() {
 
 #[test]
 fn a_driver_whose_device_lies_is_not_blamed_for_unclaimed_interrupts() {
-    let lie = Fault {
-        verb: Verb::BarRead,
-        device: None,
-        bar: None,
-        address: Some(0x24),
-        length: Some(4),
-        after: 0,
-        times: None,
-        behaviour: Behaviour::AllOnes,
-        delay_ns: None,
-        mask: None,
-    };
+    let lie = Fault { address: Some(0x24), length: Some(4), ..Fault::new(Verb::BarRead, Behaviour::AllOnes) };
     assert_eq!(live(Bug::TrustsStatus, Plan::new(std::vec![lie])).rules(), [] as [&str; 0]);
 }
 

@@ -1,179 +1,22 @@
-//! The bench: builds a machine, loads drivers into it, uses them as user space would, and reports.
+//! The bench: loads drivers into a machine, uses them as user space would, and reports.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-use bringup_core::choice::{Chooser, Quiet};
 use bringup_core::trace::Event;
-use bringup_core::{Bus, BusConfig, Device, DeviceId, Finding, Nanos, Plan, PlugError, Ram, Stream};
+use bringup_core::{Bus, DeviceId, Finding, Nanos, Stream};
 
-use crate::file::OpenFile;
-use crate::ledger::Ledger;
-use crate::machine::{self, DeviceState, Limits, Machine, Stats, try_with, with};
+use crate::builder::{BuildError, Builder};
+use crate::machine::{self, Machine, Stats, try_with, with};
 use crate::module::Loadable;
 use crate::report::Report;
-use crate::rt::errno::{EBADF, EBUSY, EEXIST, ENODEV, ENOENT};
-use crate::rt::pci;
-use crate::rt::platform::{self, PlatformDevice};
+use crate::rt::errno::{EBUSY, EEXIST, ENODEV, ENOENT};
+use crate::rt::{pci, platform};
+use crate::rules;
 use crate::task::{self, Outcome, TaskId};
-use crate::{irq, rt, rules};
-
-/// A negative error number, as the kernel returns it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Errno(pub i32);
-
-impl fmt::Debug for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Errno({})", self.0)
-    }
-}
-
-impl fmt::Display for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = std::io::Error::from_raw_os_error(-self.0).to_string();
-        match text.split_once(" (os error") {
-            Some((text, _)) => write!(f, "{text} (errno {})", -self.0),
-            None => write!(f, "errno {}", -self.0),
-        }
-    }
-}
-
-impl std::error::Error for Errno {}
-
-/// Why a bench was not built.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// A device was refused.
-    #[error(transparent)]
-    Plug(#[from] PlugError),
-    /// The host has no address space for the machine's memory.
-    #[error("no memory for the machine: {0}")]
-    Memory(String),
-    /// There is a bench on this thread already.
-    #[error("this thread has a bench already; finish it first, or use another thread")]
-    Busy,
-}
-
-/// Describes a bench; [`Bench::builder`] makes one.
-pub struct Builder {
-    devices: Vec<(String, Box<dyn Device>)>,
-    platform: Vec<PlatformDevice>,
-    chooser: Box<dyn Chooser>,
-    plan: Plan,
-    trace: bool,
-    memory: u64,
-    limits: Limits,
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("devices", &self.devices.iter().map(|(name, _)| name).collect::<Vec<_>>())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Builder {
-    /// Adds a device under a name.
-    #[must_use]
-    pub fn device(self, name: &str, device: impl Device + 'static) -> Self {
-        self.boxed_device(name, Box::new(device))
-    }
-
-    /// As [`device`](Self::device), for a device whose type is not known here.
-    #[must_use]
-    pub fn boxed_device(mut self, name: &str, device: Box<dyn Device>) -> Self {
-        self.devices.push((name.into(), device));
-        self
-    }
-
-    /// Adds a platform device, which firmware describes.
-    #[must_use]
-    pub fn platform_device(mut self, device: PlatformDevice) -> Self {
-        self.platform.push(device);
-        self
-    }
-
-    /// Where choices come from; [`Quiet`] if not said.
-    #[must_use]
-    pub fn chooser(mut self, chooser: impl Chooser + 'static) -> Self {
-        self.chooser = Box::new(chooser);
-        self
-    }
-
-    /// What goes wrong; nothing if not said.
-    #[must_use]
-    pub fn plan(mut self, plan: Plan) -> Self {
-        self.plan = plan;
-        self
-    }
-
-    /// Records the trace.
-    #[must_use]
-    pub fn trace(mut self, on: bool) -> Self {
-        self.trace = on;
-        self
-    }
-
-    /// The machine's memory in bytes; 64 MiB if not said. It is used for DMA.
-    #[must_use]
-    pub fn memory(mut self, bytes: u64) -> Self {
-        self.memory = bytes;
-        self
-    }
-
-    /// When the watchdog barks.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Builds the machine on this thread and turns it on.
-    ///
-    /// # Errors
-    /// When a device is refused, or the thread has a bench.
-    pub fn build(self) -> Result<Bench, BuildError> {
-        let ram = take_ram(self.memory)?;
-        let mut bus = Bus::new(BusConfig { chooser: self.chooser, plan: self.plan, ram });
-        bus.fabric.trace.enable(self.trace);
-        let mut devices = Vec::new();
-        for (name, device) in self.devices {
-            bus.plug(&name, device)?;
-            devices.push(DeviceState::default());
-        }
-        let life = LIVES.with(|lives| {
-            *lives.borrow_mut() += 1;
-            *lives.borrow()
-        });
-        let mut machine = Machine::new(bus, devices, self.limits, life);
-        for device in self.platform {
-            machine.platform.add(device);
-        }
-        machine::install(Box::new(machine)).map_err(|_| BuildError::Busy)?;
-        Ok(Bench { finished: false, _not_send: PhantomData })
-    }
-}
-
-thread_local! {
-    static LIVES: RefCell<u64> = const { RefCell::new(0) };
-    /// The memory of this thread's last life, to be used again: mapping it anew costs more than a short life.
-    static RAM: RefCell<Option<(u64, Ram)>> = const { RefCell::new(None) };
-}
-
-fn take_ram(bytes: u64) -> Result<Ram, BuildError> {
-    let kept = RAM.with(|kept| kept.borrow_mut().take());
-    match kept {
-        Some((size, mut ram)) if size == bytes => {
-            ram.recycle();
-            Ok(ram)
-        }
-        _ => Ram::new(bytes).map_err(|e| BuildError::Memory(e.to_string())),
-    }
-}
+use crate::user::{BenchFile, Errno, open, open_debugfs};
 
 /// A machine in this process. It belongs to the thread that built it; a thread has one at a time.
 ///
@@ -195,15 +38,12 @@ impl Bench {
     /// Begins the description of a bench.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder {
-            devices: Vec::new(),
-            platform: Vec::new(),
-            chooser: Box::new(Quiet),
-            plan: Plan::new(Vec::new()),
-            trace: false,
-            memory: 64 << 20,
-            limits: Limits::default(),
-        }
+        Builder::default()
+    }
+
+    /// The bench whose machine was just installed on this thread.
+    pub(crate) fn installed() -> Self {
+        Self { finished: false, _not_send: PhantomData }
     }
 
     /// Runs `body` as a process called `name`, and with it whatever else happens in the machine meanwhile, until it ends.
@@ -418,7 +258,7 @@ impl Bench {
     /// `ENOENT` when there is no such device, and the driver's own.
     pub fn open(&self, name: &str) -> Result<BenchFile<'_>, Errno> {
         let file = self.run("open", || open(name))??;
-        Ok(BenchFile { bench: self, file: Some(file) })
+        Ok(BenchFile::new(self, file))
     }
 
     /// The names below `/dev`, in the order in which they were registered.
@@ -570,43 +410,6 @@ impl Drop for Bench {
 }
 
 impl Machine {
-    fn new(bus: Bus, devices: Vec<DeviceState>, limits: Limits, life: u64) -> Self {
-        Self {
-            bus,
-            devices,
-            limits,
-            life,
-            tasks: task::Tasks::default(),
-            irqs: irq::Interrupts::default(),
-            timers: bringup_core::time::Timers::default(),
-            hrtimers: Vec::new(),
-            ledger: Ledger::default(),
-            platform: platform::PlatformState::default(),
-            drivers: std::collections::BTreeMap::new(),
-            driver_ledger: Vec::new(),
-            bindings: 0,
-            probe_errors: Vec::new(),
-            modules: Vec::new(),
-            module: 0,
-            chardevs: Vec::new(),
-            debugfs: Vec::new(),
-            iomaps: Vec::new(),
-            work: rt::work::WorkState::default(),
-            user: crate::file::UserMemory::default(),
-            allocations: std::collections::BTreeMap::new(),
-            log: Vec::new(),
-            partial: None,
-            stats: Stats::default(),
-            next_id: 0,
-            crashed: false,
-            open_files: 0,
-            device_deferrals: 0,
-            irq_deferrals: 0,
-            last_place: None,
-            idle_name: "idle".into(),
-        }
-    }
-
     /// Checks that nothing of a module is left, and forgets it.
     fn module_gone(&mut self, id: u32, when: &str) {
         let name = self.module_name(id);
@@ -633,31 +436,6 @@ impl Machine {
         }
         self.modules.retain(|loaded| loaded.id != id);
     }
-
-    fn debugfs_path(&self, node: &machine::DebugNode) -> String {
-        let mut path = node.name.clone();
-        if node.ops.is_none() {
-            path.push('/');
-        }
-        let mut parent = node.parent;
-        while let Some(up) = parent.and_then(|id| self.debugfs.iter().find(|node| node.id == id)) {
-            path = format!("{}/{path}", up.name);
-            parent = up.parent;
-        }
-        path
-    }
-
-    /// Keeps the memory for this thread's next life.
-    fn retire(self: Box<Self>) {
-        let mut machine = self;
-        let spare = Ram::new(0);
-        if let Ok(spare) = spare {
-            let ram = std::mem::replace(&mut machine.bus.fabric.ram, spare);
-            let size = ram.size();
-            drop(machine);
-            RAM.with(|kept| *kept.borrow_mut() = Some((size, ram)));
-        }
-    }
 }
 
 /// A process that runs beside others.
@@ -672,199 +450,6 @@ impl<R> Job<R> {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.slot.borrow().is_some()
-    }
-}
-
-// --- System calls, for processes -----------------------------------------------------------------------------------
-
-/// An open file of a process. These are the system calls; they run in the task that makes them. For use inside
-/// [`Bench::run`] and [`Bench::spawn`].
-pub struct File {
-    name: Rc<str>,
-    pins: bool,
-    inner: RefCell<Option<Box<dyn OpenFile>>>,
-    pos: RefCell<i64>,
-}
-
-impl fmt::Debug for File {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "File({})", self.name)
-    }
-}
-
-/// Opens `/dev/NAME` in the running task.
-///
-/// # Errors
-/// `ENOENT` when there is no such device, and the driver's own.
-pub fn open(name: &str) -> Result<File, Errno> {
-    let ops = with(|m| m.chardevs.iter().find(|chardev| chardev.name == name).map(|chardev| chardev.ops.clone()));
-    open_ops(name, ops, true)
-}
-
-/// Opens a debugfs file by its path below the root of debugfs.
-///
-/// # Errors
-/// `ENOENT` when there is no such file, and the driver's own.
-pub fn open_debugfs(path: &str) -> Result<File, Errno> {
-    let ops = with(|m| m.debugfs.iter().find(|node| m.debugfs_path(node) == path).and_then(|node| node.ops.clone()));
-    open_ops(path, ops, false)
-}
-
-/// `pins`: an open file keeps its module from being unloaded. debugfs files have no owner in Rust drivers, and do not.
-fn open_ops(name: &str, ops: Option<Rc<dyn crate::file::CharDevice>>, pins: bool) -> Result<File, Errno> {
-    let result = match ops {
-        Some(ops) => ops.open(),
-        None => Err(ENOENT),
-    };
-    with(|m| {
-        let code = result.as_ref().err().copied().unwrap_or(0);
-        m.event(|| Event::Call { what: "open", file: name.into(), result: i64::from(code) });
-        if code == 0 && pins {
-            m.open_files += 1;
-        }
-    });
-    let inner = result.map_err(Errno)?;
-    Ok(File { name: name.into(), pins, inner: RefCell::new(Some(inner)), pos: RefCell::new(0) })
-}
-
-impl File {
-    fn call(&self, what: &'static str, f: impl FnOnce(&mut dyn OpenFile, &mut i64) -> isize) -> Result<usize, Errno> {
-        let Ok(mut inner) = self.inner.try_borrow_mut() else { return Err(Errno(EBUSY)) };
-        let Some(open) = inner.as_deref_mut() else { return Err(Errno(EBADF)) };
-        let result = f(open, &mut self.pos.borrow_mut());
-        with(|m| m.event(|| Event::Call { what, file: self.name.to_string(), result: result as i64 }));
-        usize::try_from(result).map_err(|_| Errno(result as i32))
-    }
-
-    /// Reads into `into`, at the file's position.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
-        let buffer = with(|m| m.user.map(vec![0; into.len()]));
-        let result = self.call("read", |open, pos| open.read(buffer, into.len(), pos));
-        let bytes = with(|m| m.user.unmap(buffer));
-        // What the driver wrote is the user's, whatever it returned.
-        into.copy_from_slice(&bytes);
-        result
-    }
-
-    /// Writes `from`, at the file's position.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn write(&self, from: &[u8]) -> Result<usize, Errno> {
-        let buffer = with(|m| m.user.map(from.to_vec()));
-        let result = self.call("write", |open, pos| open.write(buffer, from.len(), pos));
-        with(|m| m.user.unmap(buffer));
-        result
-    }
-
-    /// A control operation whose argument is a number.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn ioctl(&self, command: u32, argument: usize) -> Result<usize, Errno> {
-        self.call("ioctl", |open, _| open.ioctl(command, argument))
-    }
-
-    /// A control operation whose argument points to `data`, which the driver may read and write.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn ioctl_with(&self, command: u32, data: &mut [u8]) -> Result<usize, Errno> {
-        let buffer = with(|m| m.user.map(data.to_vec()));
-        let result = self.call("ioctl", |open, _| open.ioctl(command, buffer));
-        let bytes = with(|m| m.user.unmap(buffer));
-        data.copy_from_slice(&bytes);
-        result
-    }
-
-    /// Goes to a position.
-    pub fn seek(&self, pos: i64) {
-        *self.pos.borrow_mut() = pos;
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let Some(inner) = self.inner.get_mut().take() else { return };
-        if rt::is_crashed() || rt::current_task().is_none() {
-            // Nobody can run the driver's release any more.
-            std::mem::forget(inner);
-            return;
-        }
-        inner.release();
-        let pinned = u32::from(self.pins);
-        try_with(|m| {
-            m.open_files = m.open_files.saturating_sub(pinned);
-            m.event(|| Event::Call { what: "close", file: self.name.to_string(), result: 0 });
-        });
-    }
-}
-
-/// An open file of the bench itself: every call runs as a process of its own, to its end.
-#[derive(Debug)]
-pub struct BenchFile<'a> {
-    bench: &'a Bench,
-    file: Option<File>,
-}
-
-impl BenchFile<'_> {
-    fn with<R>(&self, name: &str, f: impl FnOnce(&File) -> Result<R, Errno>) -> Result<R, Errno> {
-        let file = self.file.as_ref().ok_or(Errno(EBADF))?;
-        self.bench.run(name, || f(file))?
-    }
-
-    /// Reads into `into`, at the file's position.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
-        self.with("read", |file| file.read(into))
-    }
-
-    /// Writes `from`, at the file's position.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn write(&self, from: &[u8]) -> Result<usize, Errno> {
-        self.with("write", |file| file.write(from))
-    }
-
-    /// A control operation whose argument is a number.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn ioctl(&self, command: u32, argument: usize) -> Result<usize, Errno> {
-        self.with("ioctl", |file| file.ioctl(command, argument))
-    }
-
-    /// A control operation whose argument points to `data`, which the driver may read and write.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn ioctl_with(&self, command: u32, data: &mut [u8]) -> Result<usize, Errno> {
-        self.with("ioctl", |file| file.ioctl_with(command, data))
-    }
-
-    /// Goes to a position.
-    pub fn seek(&self, pos: i64) {
-        if let Some(file) = &self.file {
-            file.seek(pos);
-        }
-    }
-}
-
-impl Drop for BenchFile<'_> {
-    fn drop(&mut self) {
-        let Some(file) = self.file.take() else { return };
-        if self.bench.is_crashed() {
-            drop(file);
-            return;
-        }
-        // A driver that fails here has filed its finding.
-        let _ = self.bench.run("close", move || drop(file));
     }
 }
 

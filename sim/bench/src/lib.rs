@@ -14,6 +14,7 @@
 )]
 
 mod bench;
+mod builder;
 pub mod file;
 mod irq;
 mod ledger;
@@ -23,8 +24,11 @@ mod report;
 pub mod rt;
 pub mod rules;
 mod task;
+mod user;
 
-pub use bench::{Bench, BenchFile, BuildError, Builder, Errno, File, Job, life, open, open_debugfs};
+pub use bench::{Bench, Job, life};
+pub use builder::{BuildError, Builder};
 pub use machine::Limits;
 pub use report::{LogLine, Report, Stats};
 pub use task::{TaskId, heartbeat};
+pub use user::{BenchFile, Errno, File, open, open_debugfs};

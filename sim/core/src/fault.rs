@@ -168,6 +168,25 @@ pub struct Fault {
     pub mask: Option<u64>,
 }
 
+impl Fault {
+    /// A fault that meets every operation of `verb`; its fields say more.
+    #[must_use]
+    pub const fn new(verb: Verb, behaviour: Behaviour) -> Self {
+        Self {
+            verb,
+            behaviour,
+            device: None,
+            bar: None,
+            address: None,
+            length: None,
+            after: 0,
+            times: None,
+            delay_ns: None,
+            mask: None,
+        }
+    }
+}
+
 /// A fault plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -67,16 +67,12 @@ struct Machine {
 /// A machine in which the first operation of `verb` on register `address` goes wrong.
 fn machine(verb: Verb, behaviour: Behaviour, address: Option<u64>) -> Machine {
     let fault = Fault {
-        verb,
         device: Some("probe".into()),
-        bar: None,
         address,
-        length: None,
-        after: 0,
         times: Some(1),
-        behaviour,
         delay_ns: Some(1000),
         mask: Some(0xf0),
+        ..Fault::new(verb, behaviour)
     };
     let plan = Plan::new(vec![fault]);
     plan.check().unwrap();
