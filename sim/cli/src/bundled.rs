@@ -21,14 +21,24 @@ pub(crate) struct Bundled {
     pub(crate) exercise: fn(&mut Session<'_>, Option<&[u8]>) -> Exercised,
 }
 
-static ALL: &[Bundled] = &[Bundled {
-    name: "edu",
-    summary: "QEMU's educational device: DMA both ways through /dev/edu, factorials by ioctl",
-    module: &edu::BRINGUP_MODULE,
-    default_devices: &["edu"],
-    takes_input: true,
-    exercise: exercise::edu::exercise,
-}];
+static ALL: &[Bundled] = &[
+    Bundled {
+        name: "edu",
+        summary: "QEMU's educational device: DMA both ways through /dev/edu, factorials by ioctl",
+        module: &edu::BRINGUP_MODULE,
+        default_devices: &["edu"],
+        takes_input: true,
+        exercise: exercise::edu::exercise,
+    },
+    Bundled {
+        name: "first",
+        summary: "the book's first driver: binds to QEMU's PCI test device and reads a register",
+        module: &first::BRINGUP_MODULE,
+        default_devices: &["pci-testdev"],
+        takes_input: false,
+        exercise: exercise::generic,
+    },
+];
 
 pub(crate) fn all() -> &'static [Bundled] {
     ALL

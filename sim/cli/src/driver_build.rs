@@ -4,6 +4,8 @@
 //! check sums. While they are as they were, the runner is started without asking cargo.
 
 mod compile;
+mod parity;
+pub(crate) mod source;
 mod stamp;
 mod workspace;
 
@@ -78,6 +80,16 @@ impl DriverFile {
             self.show(warning, out);
         }
         Ok((built.runner, lock))
+    }
+
+    /// The platform devices that the driver's tables name, by its text.
+    pub(crate) fn platform_names(&self) -> Vec<source::PlatformName> {
+        let known = Workspace::locate(&self.absolute, &self.crate_name()).ok();
+        let known = known.and_then(|workspace| Stamp::load(&workspace.stamp())).map(|stamp| stamp.sources);
+        let files = known.filter(|files| !files.is_empty()).unwrap_or_else(|| vec![self.absolute.clone()]);
+        // A file that has gone meanwhile names nothing.
+        let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+        texts.flat_map(|text| source::platform_names(&text)).collect()
     }
 
     /// Shows one of rustc's messages, with the driver's path as the user gave it.

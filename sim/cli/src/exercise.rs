@@ -6,6 +6,7 @@ use bringup_bench::{Bench, BenchFile, Errno};
 use serde_json::{Value, json};
 
 use crate::output::Out;
+use crate::watch::Watch;
 
 /// How long a driver is left to itself after it was loaded: probes that defer work, timers. Bounded, because a periodic timer
 /// never lets a machine come to rest.
@@ -15,16 +16,18 @@ const REST_NS: u64 = 1_000_000_000;
 pub(crate) struct Session<'a> {
     pub(crate) bench: &'a Bench,
     out: &'a mut Out,
+    watch: &'a Watch,
     printed: usize,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(bench: &'a Bench, out: &'a mut Out) -> Self {
-        Self { bench, out, printed: 0 }
+    pub(crate) fn new(bench: &'a Bench, out: &'a mut Out, watch: &'a Watch) -> Self {
+        Self { bench, out, watch, printed: 0 }
     }
 
     /// Prints what the log gained.
     pub(crate) fn show_log(&mut self) {
+        let _away = self.watch.away();
         let lines = self.bench.log_lines(self.printed);
         self.printed += lines.len();
         for line in &lines {

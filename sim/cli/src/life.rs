@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bringup_bench::module::Loadable;
+use bringup_bench::rt::platform::PlatformDevice;
 use bringup_bench::{Bench, Builder, Errno};
 use bringup_core::choice::{Replay, Seeded};
 use bringup_core::{Plan, Stream};
@@ -14,6 +15,7 @@ use crate::driver_build::DriverFile;
 use crate::exercise::{self, Exercised, Session};
 use crate::failure::{Failure, read, read_text};
 use crate::output::Out;
+use crate::plug::Plug;
 use crate::suggest;
 
 /// This release, which a stream file must be of.
@@ -128,7 +130,7 @@ impl Life {
         }
         let mut devices = Vec::new();
         for spec in &args.device {
-            devices.push(parse_device(spec).map(|_| spec.clone())?);
+            devices.push(Plug::parse(spec).map(|_| spec.clone())?);
         }
         let plan = args.plan.as_deref().map(|path| -> Result<_, Failure> {
             let plan = PlanText { given: path.display().to_string(), text: read_text(path)? };
@@ -174,7 +176,7 @@ impl Life {
             }
         }
         for spec in stream.all("device") {
-            parse_device(spec).map_err(|failure| refuse(failure.to_string()))?;
+            Plug::parse(spec).map_err(|failure| refuse(failure.to_string()))?;
         }
         let plan = stream.field("plan").map(|text| {
             let given = stream.field("plan-file").unwrap_or("its plan").to_owned();
@@ -268,16 +270,28 @@ impl Life {
         self.devices == default_devices(&self.driver)
     }
 
-    /// Describes the machine of this life.
-    pub(crate) fn builder(&self) -> Result<Builder, Failure> {
+    /// Describes the machine of this life; `traced`: the trace is wanted.
+    pub(crate) fn builder(&self, traced: bool) -> Result<Builder, Failure> {
         let mut builder = Bench::builder();
         let mut names: Vec<String> = Vec::new();
+        let mut platform: Vec<PlatformDevice> = Vec::new();
         for spec in &self.devices {
-            let (kind, device) = parse_device(spec)?;
-            let same = names.iter().filter(|name| **name == kind).count();
-            builder = builder.boxed_device(&if same == 0 { kind.clone() } else { format!("{kind}{same}") }, device);
-            names.push(kind);
+            match Plug::parse(spec)? {
+                Plug::Pci(kind, device) => {
+                    let same = names.iter().filter(|name| **name == kind).count();
+                    let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
+                    builder = builder.boxed_device(&name, device);
+                    names.push(kind);
+                }
+                Plug::Platform(device) => {
+                    let device = device.describe(&platform)?;
+                    builder = builder.platform_device(device.clone());
+                    platform.push(device);
+                }
+            }
         }
+        // What becomes of a platform device is only told by the trace.
+        builder = builder.trace(traced || !platform.is_empty());
         if let Some(plan) = &self.plan {
             builder = builder.plan(plan.parse()?);
         }
@@ -333,10 +347,6 @@ fn default_devices(driver: &Driver) -> Vec<String> {
         Driver::Bundled(driver) => driver.default_devices.iter().map(ToString::to_string).collect(),
         Driver::File(..) => registry::kinds().iter().map(|kind| kind.name.to_owned()).collect(),
     }
-}
-
-fn parse_device(spec: &str) -> Result<(String, Box<dyn bringup_core::Device>), Failure> {
-    registry::parse(spec).map_err(Failure::new)
 }
 
 fn read_stream(path: &Path) -> Result<Stream, Failure> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::args::ListOf;
 use crate::bundled;
 use crate::output::Out;
+use crate::plug;
 
 pub(crate) fn list(what: ListOf, out: &mut Out) -> u8 {
     match what {
@@ -44,6 +45,20 @@ fn devices(out: &mut Out) {
         for option in kind.options {
             let default = format!("{} (if not said: {})", option.summary, option.default);
             rows.push(vec![format!("  ,{}={}", option.name, option.value), String::new(), default]);
+        }
+    }
+    for kind in &plug::PLATFORM {
+        let options: Vec<Value> = kind
+            .options
+            .iter()
+            .map(|option| json!({"name": option.name, "value": option.value, "default": option.default, "summary": option.summary}))
+            .collect();
+        objects.push(json!({"name": kind.name, "ids": [], "summary": kind.summary, "options": options}));
+        rows.push(vec![kind.name.into(), String::new(), kind.summary.into()]);
+        for option in kind.options {
+            let default = option.default.map_or_else(|| "must be said".into(), |default| format!("if not said: {default}"));
+            let summary = format!("{} ({default})", option.summary);
+            rows.push(vec![format!("  ,{}={}", option.name, option.value), String::new(), summary]);
         }
     }
     show(out, &objects, &["DEVICE", "IDS", "WHAT IT IS"], rows);

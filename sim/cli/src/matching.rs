@@ -5,15 +5,28 @@ use bringup_bench::rt::pci::PciId;
 use bringup_core::Function;
 use bringup_devices::registry;
 
+use crate::driver_build::DriverFile;
+use crate::driver_build::source::PlatformName;
 use crate::report::DeviceReport;
 
-/// If drivers are registered and none has a device: what they want, and which devices of ours are that.
-pub(crate) fn wanted(bench: &Bench, devices: &[DeviceReport]) -> Option<String> {
-    let registered = bench.registered_ids();
-    if registered.is_empty() || devices.iter().any(|device| device.driver.is_some()) {
+/// If none of the driver's drivers has a device: what they want, and which devices of ours are that. PCI drivers say it when
+/// they are registered, platform drivers in their tables only, which are looked for in the file.
+pub(crate) fn wanted(bench: &Bench, devices: &[DeviceReport], file: Option<&DriverFile>) -> Option<String> {
+    if devices.iter().any(|device| device.driver.is_some()) {
         return None;
     }
-    let rows: Vec<&PciId> = registered.iter().flat_map(|(_, rows)| rows).collect();
+    let registered = bench.registered_ids();
+    let named = file.map(DriverFile::platform_names).unwrap_or_default();
+    let (wanted, offer) = match (registered.is_empty(), named.is_empty()) {
+        (true, true) => return None,
+        (false, _) => pci(&registered.iter().flat_map(|(_, rows)| rows).collect::<Vec<_>>()),
+        (true, false) => platform(&named),
+    };
+    Some(format!("found no device: it wants {wanted}, and none that is plugged in is one; {offer}"))
+}
+
+/// What is wanted, and what can be plugged in for it.
+fn pci(rows: &[&PciId]) -> (String, String) {
     let wanted: Vec<String> = rows.iter().map(ToString::to_string).collect();
     let ours: Vec<&str> = registry::kinds()
         .iter()
@@ -22,12 +35,21 @@ pub(crate) fn wanted(bench: &Bench, devices: &[DeviceReport]) -> Option<String> 
             registry::parse(name).is_ok_and(|(_, device)| rows.iter().any(|row| matches(row, &device.function())))
         })
         .collect();
-    let ours = if ours.is_empty() {
-        "no bundled device is one".into()
-    } else {
-        format!("bundled: --device {}", ours.join(", "))
+    let offer = match ours.is_empty() {
+        true => "no bundled device is one".into(),
+        false => format!("bundled: --device {}", ours.join(", ")),
     };
-    Some(format!("found no device: it wants {}, and none that is plugged in is one; {ours}", wanted.join(", ")))
+    (wanted.join(", "), offer)
+}
+
+/// As [`pci`].
+fn platform(names: &[PlatformName]) -> (String, String) {
+    let described = |name: &PlatformName| match name {
+        PlatformName::Acpi(hid) => (format!("ACPI's {hid}"), format!("acpi,hid={hid}")),
+        PlatformName::Compatible(text) => (format!("\"{text}\""), format!("of,name=node,compatible={text}")),
+    };
+    let (wanted, specs): (Vec<String>, Vec<String>) = names.iter().map(described).unzip();
+    (wanted.join(", "), format!("plug one in: --device {}", specs.first().map_or("", String::as_str)))
 }
 
 /// As the bus matches, but for subsystem ids: a bundled device that is only of another make is still worth naming.

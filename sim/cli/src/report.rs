@@ -60,12 +60,12 @@ pub(crate) struct RunReport {
 pub(crate) struct DeviceReport {
     /// Its name in this machine.
     pub(crate) name: String,
-    /// `vendor:device`, hexadecimal.
+    /// `vendor:device`, hexadecimal; of a platform device `acpi:HID` or `of:COMPATIBLE`.
     pub(crate) id: String,
-    /// Its PCI address.
+    /// Its PCI address; of a platform device where firmware has its node.
     pub(crate) address: String,
     /// The driver it was bound to.
-    pub(crate) driver: Option<&'static str>,
+    pub(crate) driver: Option<String>,
     /// Why a driver that matched is not bound.
     pub(crate) probe_error: Option<String>,
 }
@@ -116,7 +116,7 @@ impl DeviceReport {
     }
 
     fn state(&self) -> String {
-        match (self.driver, &self.probe_error) {
+        match (&self.driver, &self.probe_error) {
             (Some(driver), _) => format!("bound to {driver}"),
             (None, Some(error)) => format!("refused by {error}"),
             (None, None) => "not bound".into(),
@@ -229,10 +229,14 @@ impl RunReport {
         let worth =
             |device: &&DeviceReport| self.devices_were_named || device.driver.is_some() || device.probe_error.is_some();
         let devices: Vec<&DeviceReport> = self.devices.iter().filter(worth).collect();
-        let width = devices.iter().map(|device| device.name.len()).max().unwrap_or(0);
+        let width = |text: fn(&DeviceReport) -> &str| {
+            devices.iter().map(|device| text(device).chars().count()).max().unwrap_or(0)
+        };
+        let (name, id, address) = (width(|device| &device.name), width(|device| &device.id), width(|d| &d.address));
         for (index, device) in devices.iter().enumerate() {
             let label = if index == 0 { "devices" } else { "" };
-            out.row(label, &format!("{:<width$}  {}  {}  {}", device.name, device.id, device.address, device.state()));
+            let place = format!("{:<name$}  {:<id$}  {:<address$}", device.name, device.id, device.address);
+            out.row(label, &format!("{place}  {}", device.state()));
         }
         if devices.is_empty() {
             out.row("devices", "none");

@@ -13,8 +13,10 @@ use crate::life::{Life, quote};
 use crate::matching::wanted;
 use crate::output::Out;
 use crate::output_file;
+use crate::platform::Platform;
 use crate::report::{DeviceReport, RunReport};
 use crate::trace_file::TraceFile;
+use crate::watch::Watch;
 
 /// What is to be written beside the report.
 pub(crate) struct Outputs {
@@ -34,13 +36,19 @@ pub(crate) fn run(args: &RunArgs, linked: Option<&'static Loadable>, out: &mut O
 /// Runs a life and tells what happened in it; the exit status.
 pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, Failure> {
     out.paths = shown_paths(life.driver.file());
-    let bench = life.builder()?.trace(outputs.trace.is_some()).build().map_err(Failure::new)?;
-    let mut session = Session::new(&bench, out);
-    let exercised = use_driver(life, &mut session);
+    let bench = life.builder(outputs.trace.is_some())?.build().map_err(Failure::new)?;
+    let watch = Watch::new(life, out);
+    let mut session = Session::new(&bench, out, &watch);
+    let (exercised, loaded) = use_driver(life, &mut session, &watch);
     let printed = session.printed();
-    let devices = devices(&bench);
-    let wanted = wanted(&bench, &devices);
-    let report = bench.finish();
+    let platform = Platform::new(&bench);
+    let mut devices = devices(&bench);
+    devices.extend(platform.devices(&bench));
+    let wanted = if loaded { wanted(&bench, &devices, life.driver.file()) } else { None };
+    watch.stage("being unloaded");
+    let mut report = bench.finish();
+    drop(watch);
+    report.probe_errors.extend(platform.errors(&report.trace));
     report.log.iter().skip(printed).for_each(|line| out.log(line));
     if let Some(wanted) = wanted.filter(|_| report.probe_errors.is_empty() && !report.crashed) {
         return Err(Failure::new(format_args!("{} {wanted}", life.driver.name())));
@@ -77,15 +85,17 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
     Err(Failure::Told)
 }
 
-fn use_driver(life: &Life, session: &mut Session<'_>) -> Exercised {
+/// Loads the driver and uses it; also whether it could be loaded.
+fn use_driver(life: &Life, session: &mut Session<'_>, watch: &Watch) -> (Exercised, bool) {
     let loaded = session.bench.load_with(life.driver.module(), &life.params());
     session.show_log();
     let mut exercised = Exercised::default();
+    watch.stage("being used");
     match loaded {
         Ok(()) => exercised = life.driver.exercise(session, life.input.as_ref().map(|input| &*input.bytes)),
         Err(error) => exercised.fail(&format!("load {}", life.driver.module().name), error),
     }
-    exercised
+    (exercised, loaded.is_ok())
 }
 
 fn devices(bench: &Bench) -> Vec<DeviceReport> {
@@ -97,7 +107,7 @@ fn devices(bench: &Bench) -> Vec<DeviceReport> {
     found
         .into_iter()
         .map(|(name, (vendor, device), address)| {
-            let driver = bench.driver_of(&name);
+            let driver = bench.driver_of(&name).map(str::to_owned);
             DeviceReport { name, id: format!("{vendor:04x}:{device:04x}"), address, driver, probe_error: None }
         })
         .collect()

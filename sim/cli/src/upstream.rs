@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use crate::args::{UpstreamArgs, UpstreamCommand};
 use crate::cpio::Archive;
 use crate::failure::{Failure, read, reason};
+use crate::output_file;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -28,7 +29,7 @@ pub(crate) fn upstream(command: &UpstreamCommand) -> Result<u8> {
     let built = arguments.build(&work.0)?;
     let name = built.file_name().map(PathBuf::from).unwrap_or_default();
     let target = arguments.output.clone().unwrap_or(name);
-    fs::copy(&built, &target).map_err(|error| Failure::file("write", &target, &error))?;
+    output_file::write(&target, &read(&built)?).map_err(|error| Failure::file("write", &target, &error))?;
     println!("built {}", target.display());
     Ok(0)
 }

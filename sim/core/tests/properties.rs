@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bringup_core::dma::{Direction, IoSpace, MappingKind, NewMapping, RAM_BASE};
-use bringup_core::pci::{BarKind, ConfigSpace, Msix};
+use bringup_core::pci::{BarKind, ConfigSpace, ExtendedCapability, Msix};
 use bringup_core::{Access, Bar, Bus, BusConfig, Cx, Device, DeviceId, Function, Ram, Reply, Reset};
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress, Permissions};
@@ -112,6 +112,82 @@ fn the_capability_list_leads_to_every_capability_once() {
     }
     assert_eq!(ids, [0x05, 0x11, 0x10]);
     assert_eq!(config.size(), 4096);
+}
+
+#[test]
+fn extended_capabilities_form_a_list_of_their_own() {
+    let extended =
+        |id, body: &[u8]| ExtendedCapability { id, version: 1, body: body.into(), writable: vec![0xff; body.len()] };
+    let function =
+        four_bars().extended_capability(extended(0x0003, &[1; 8])).extended_capability(extended(0x000b, &[2; 5]));
+    let mut config = ConfigSpace::new(&function);
+    let mut at = 0x100;
+    let mut seen = Vec::new();
+    while at != 0 {
+        let header = config.read(at, 4);
+        seen.push((header & 0xffff, config.read(at + 4, 1)));
+        at = (header >> 20) as u16;
+    }
+    assert_eq!(seen, [(0x0003, 1), (0x000b, 2)]);
+    config.write(0x104, 2, 0xbeef);
+    assert_eq!(config.read(0x104, 4), 0x0101_beef);
+}
+
+#[test]
+fn function_level_reset_starts_from_either_capability_and_clears_what_was_set() {
+    for function in [four_bars().flr(), four_bars().express().flr()] {
+        let express = function == four_bars().express().flr();
+        let mut config = ConfigSpace::new(&function);
+        config.write(0x04, 2, 0x7);
+        config.write(0x18, 4, 0xe000_0000);
+        let mut at = config.read(0x34, 1) as u16;
+        while ![0x10, 0x13].contains(&config.read(at, 1)) {
+            at = config.read(at + 1, 1) as u16;
+        }
+        let (register, bit) = if express { (at + 8, 0x8000) } else { (at + 4, 1) };
+        assert!(config.write(register, 2, bit).reset);
+        assert_eq!(config.read(register, 2) & bit, 0, "the bit reads as zero");
+        config.reset();
+        assert_eq!((config.read(0x04, 2), config.read(0x18, 4)), (0, 0));
+    }
+}
+
+#[test]
+fn a_pin_is_seen_only_while_it_is_neither_disabled_nor_replaced_by_messages() {
+    let mut bus = Bus::new(BusConfig::quiet(Ram::new(1 << 20).unwrap()));
+    let id = bus.plug("pin", Box::new(Pin)).unwrap();
+    bus.config_write(id, 0x04, 2, 0x6);
+    bus.bar_write(id, 0, 0, 4, 1, None);
+    assert!(bus.intx(id));
+    assert_eq!(bus.config_read(id, 0x06, 2) & 8, 8);
+    bus.config_write(id, 0x04, 2, 0x406);
+    assert!(!bus.intx(id));
+    assert_eq!(bus.config_read(id, 0x06, 2) & 8, 8, "it is pending all the same");
+    bus.config_write(id, 0x04, 2, 0x6);
+    assert!(bus.intx(id));
+    let msi = bus.port(id).config().msi_offset().unwrap();
+    bus.config_write(id, msi + 2, 2, 1);
+    assert!(!bus.intx(id));
+}
+
+/// Drives its pin to what is written.
+struct Pin;
+
+impl Device for Pin {
+    fn function(&self) -> Function {
+        Function::new(0x1234, 0x0005).bar(Bar::memory32(0, 0x1000)).intx().msi(1)
+    }
+
+    fn read(&mut self, _cx: &mut Cx<'_>, _at: Access) -> Reply<u64> {
+        Ok(0)
+    }
+
+    fn write(&mut self, cx: &mut Cx<'_>, _at: Access, value: u64) -> Reply<()> {
+        cx.set_intx(value != 0);
+        Ok(())
+    }
+
+    fn reset(&mut self, _cx: &mut Cx<'_>, _kind: Reset) {}
 }
 
 // --- MSI-X ---------------------------------------------------------------------------------------------------------

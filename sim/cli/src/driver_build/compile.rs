@@ -1,12 +1,13 @@
 //! Runs cargo on a driver's workspace and sorts what it says.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-use super::stamp::Stamp;
+use super::parity;
+use super::stamp::{Stamp, dependencies};
 use super::workspace::Workspace;
 use crate::failure::{Failure, reason};
 use crate::output::Out;
@@ -18,7 +19,7 @@ enum Message {
     #[serde(rename = "compiler-message")]
     Compiler { package_id: String, message: Diagnostic },
     #[serde(rename = "compiler-artifact")]
-    Artifact { package_id: String, target: Target, executable: Option<PathBuf> },
+    Artifact { package_id: String, target: Target, filenames: Vec<PathBuf>, executable: Option<PathBuf> },
     #[serde(other)]
     Other,
 }
@@ -95,7 +96,9 @@ pub(crate) fn compile(
     let stderr = stderr.and_then(|reader| reader.join().ok()).unwrap_or_default();
     match build.runner.take() {
         Some(runner) if status.success() => {
-            let stamp = Stamp::new(runner, build.warnings).map_err(failed)?;
+            let mut warnings = build.warnings;
+            warnings.extend(parity::warnings(given, &build.sources, &runner).map_err(failed)?);
+            let stamp = Stamp::new(runner, build.sources, warnings).map_err(failed)?;
             stamp.save(&workspace.stamp()).map_err(failed)?;
             Ok(stamp)
         }
@@ -107,6 +110,8 @@ pub(crate) fn compile(
 #[derive(Debug, Default)]
 struct Build {
     runner: Option<PathBuf>,
+    /// The driver's own files.
+    sources: Vec<PathBuf>,
     errors: Vec<String>,
     warnings: Vec<String>,
     /// The runner does not build, which is the driver's doing too.
@@ -129,10 +134,12 @@ impl Build {
                     self.our_error.get_or_insert(rendered);
                 }
             }
-            Message::Artifact { package_id, target, executable } => {
+            Message::Artifact { package_id, target, filenames, executable } => {
                 progress.step(&target.name);
                 if package_id.contains(&workspace.runner_package()) {
                     self.runner = executable;
+                } else if package_id.contains(&workspace.driver_package()) {
+                    self.sources.extend(filenames.iter().find_map(|library| sources(library)).unwrap_or_default());
                 }
             }
             Message::Compiler { .. } | Message::Other => {}
@@ -175,6 +182,14 @@ impl Build {
             }
         }
     }
+}
+
+/// The files that a library was compiled from, by the dependency file that rustc leaves beside it; `None` if it is none.
+fn sources(library: &Path) -> Option<Vec<PathBuf>> {
+    let name = library.file_stem()?.to_str()?.strip_prefix("lib")?;
+    let listed = std::fs::read_to_string(library.with_file_name(format!("{name}.d"))).ok()?;
+    let is_source = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "rs");
+    Some(dependencies(&listed).into_iter().filter(is_source).collect())
 }
 
 /// A line on the terminal that says how far the build is, and is gone when the build is over.

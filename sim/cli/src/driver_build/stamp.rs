@@ -16,13 +16,15 @@ pub(crate) struct Stamp {
     pub(crate) runner: PathBuf,
     /// Each file that went into it, with its CRC-32.
     inputs: Vec<(PathBuf, u32)>,
-    /// What rustc had to say about the driver.
+    /// The driver's own files.
+    pub(crate) sources: Vec<PathBuf>,
+    /// What there is to say about the driver.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Stamp {
     /// Takes the inputs from the dependency file that cargo leaves beside a program; the manifests above them count too.
-    pub(crate) fn new(runner: PathBuf, warnings: Vec<String>) -> io::Result<Self> {
+    pub(crate) fn new(runner: PathBuf, driver_sources: Vec<PathBuf>, warnings: Vec<String>) -> io::Result<Self> {
         let listed = fs::read_to_string(runner.with_extension("d"))?;
         let sources = dependencies(&listed);
         let mut files: BTreeSet<PathBuf> = BTreeSet::new();
@@ -33,7 +35,7 @@ impl Stamp {
             files.insert(source);
         }
         let inputs = files.into_iter().map(|path| checksum(&path).map(|crc| (path, crc))).collect::<io::Result<_>>()?;
-        Ok(Self { runner, inputs, warnings })
+        Ok(Self { runner, inputs, sources: driver_sources, warnings })
     }
 
     pub(crate) fn load(path: &Path) -> Option<Self> {
@@ -65,7 +67,7 @@ fn checksum(path: &Path) -> io::Result<u32> {
 
 /// The right-hand side of a dependency file in the syntax of make, as cargo writes it: a backslash before a space keeps it in the
 /// name, any other one is the name's.
-fn dependencies(text: &str) -> Vec<PathBuf> {
+pub(crate) fn dependencies(text: &str) -> Vec<PathBuf> {
     let Some((_, list)) = text.lines().next().and_then(|line| line.split_once(": ")) else { return Vec::new() };
     let mut names = vec![String::new()];
     let mut chars = list.chars().peekable();
@@ -100,7 +102,7 @@ mod tests {
         };
         let (runner, source) = (file("run", ""), file("driver.rs", "one"));
         file("run.d", &format!("{}: {}\n", runner.display(), source.display()));
-        let stamp = Stamp::new(runner, Vec::new()).unwrap();
+        let stamp = Stamp::new(runner, Vec::new(), Vec::new()).unwrap();
         assert!(stamp.holds());
         file("driver.rs", "two");
         assert!(!stamp.holds());

@@ -43,6 +43,8 @@ impl Workspace {
     pub(crate) fn locate(driver: &Path, crate_name: &str) -> Result<Self, Failure> {
         let cache = cache_directory()?;
         let names = [driver.as_os_str(), cache.as_os_str()].map(|name| name.to_string_lossy().into_owned()).join("\0");
+        // A command built for speed and one built for debugging do not take each other's runners.
+        let names = format!("{names}\0{}", cfg!(debug_assertions));
         let key = format!("{crate_name}-{:08x}", crc32fast::hash(names.as_bytes()));
         let directory = cache.join("drivers").join(&key);
         let source = source_root()?;

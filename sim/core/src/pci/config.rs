@@ -1,6 +1,6 @@
 //! Configuration space: bytes with a write mask, enforced here and nowhere else (PCIe 6.0 §7.5.1).
 
-use super::{BarKind, Function, capability, command, offset, status};
+use super::{BarKind, ExtendedCapability, Function, capability, command, offset, status};
 
 /// What a write to configuration space changed; the bus acts on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +101,7 @@ impl ConfigSpace {
             space.append(at, capability::ADVANCED, &[6, 3, 0, 0], &[0, 0, 0, 0]);
             space.reset = Some((at + 4, 1));
         }
+        space.append_extended(&function.extended);
         if space.last != offset::CAPABILITIES {
             space.bytes[usize::from(offset::STATUS)] |= status::CAPABILITIES as u8;
         }
@@ -121,6 +122,21 @@ impl ConfigSpace {
         self.append(at, capability::EXPRESS, &body, &mask);
         if flr {
             self.reset = Some((at + 9, 0x80));
+        }
+    }
+
+    /// The extended list begins at 0x100; a header of zeros there says that it is empty.
+    fn append_extended(&mut self, capabilities: &[ExtendedCapability]) {
+        let mut at: u16 = 0x100;
+        for (index, capability) in capabilities.iter().enumerate() {
+            let end = (at + 4 + capability.body.len() as u16).next_multiple_of(4);
+            let next = if index + 1 < capabilities.len() { end } else { 0 };
+            let header = u32::from(capability.id) | u32::from(capability.version & 15) << 16 | u32::from(next) << 20;
+            self.put32(at, header);
+            let body = usize::from(at) + 4;
+            self.bytes[body..][..capability.body.len()].copy_from_slice(&capability.body);
+            self.writable[body..][..capability.writable.len()].copy_from_slice(&capability.writable);
+            at = end;
         }
     }
 

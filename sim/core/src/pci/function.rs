@@ -163,6 +163,19 @@ pub struct Capability {
     pub writable: Vec<u8>,
 }
 
+/// An extended capability, in the list at 0x100 of a PCI Express function (PCIe 6.0 §7.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtendedCapability {
+    /// Its id.
+    pub id: u16,
+    /// Its version, 4 bits.
+    pub version: u8,
+    /// What follows the four bytes of the header.
+    pub body: Vec<u8>,
+    /// Which bits of the body software may write; as long as the body.
+    pub writable: Vec<u8>,
+}
+
 /// The MSI capability (PCIe 6.0 §7.7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Msi {
@@ -245,6 +258,7 @@ pub struct Function {
     pub(crate) intx: bool,
     pub(crate) bars: Vec<Bar>,
     pub(crate) capabilities: Vec<Capability>,
+    pub(crate) extended: Vec<ExtendedCapability>,
     pub(crate) msi: Option<Msi>,
     pub(crate) msix: Option<Msix>,
     pub(crate) express: bool,
@@ -275,8 +289,8 @@ pub enum DescribeError {
     /// Interrupt capabilities.
     #[error("{0}")]
     Interrupts(&'static str),
-    /// The capabilities take too much room.
-    #[error("the capabilities do not fit in 256 bytes")]
+    /// The capabilities take too much room, or a body and its mask differ in length.
+    #[error("the capabilities do not fit in 256 bytes (extended ones: in 3840), or a mask is not as long as its body")]
     Capabilities,
 }
 
@@ -294,6 +308,7 @@ impl Function {
             intx: false,
             bars: Vec::new(),
             capabilities: Vec::new(),
+            extended: Vec::new(),
             msi: None,
             msix: None,
             express: false,
@@ -362,6 +377,13 @@ impl Function {
     pub fn capability(mut self, capability: Capability) -> Self {
         self.capabilities.push(capability);
         self
+    }
+
+    /// Adds an extended capability, and makes it a PCI Express endpoint.
+    #[must_use]
+    pub fn extended_capability(mut self, capability: ExtendedCapability) -> Self {
+        self.extended.push(capability);
+        self.express()
     }
 
     /// Makes it a PCI Express endpoint: 4096 bytes of configuration space.
@@ -436,7 +458,10 @@ impl Function {
             self.check_msix(msix)?;
         }
         let room: usize = self.capabilities.iter().map(|c| (c.body.len() + 2).next_multiple_of(4)).sum();
-        if room > 96 || self.capabilities.iter().any(|c| c.body.len() != c.writable.len()) {
+        let far: usize = self.extended.iter().map(|c| (c.body.len() + 4).next_multiple_of(4)).sum();
+        let odd = self.capabilities.iter().any(|c| c.body.len() != c.writable.len())
+            || self.extended.iter().any(|c| c.body.len() != c.writable.len());
+        if room > 96 || far > 3840 || odd {
             return Err(DescribeError::Capabilities);
         }
         Ok(())

@@ -5,7 +5,9 @@ mod function;
 mod msi;
 
 pub use config::{ConfigChange, ConfigSpace};
-pub use function::{Bar, BarKind, Capability, DescribeError, Function, Msi, Msix, Register, Rights, Widths};
+pub use function::{
+    Bar, BarKind, Capability, DescribeError, ExtendedCapability, Function, Msi, Msix, Register, Rights, Widths,
+};
 pub use msi::{MsiState, MsixState, Raised};
 
 /// Offsets in configuration space (PCIe 6.0 §7.5.1), as far as the bus itself uses them.
