@@ -17,6 +17,7 @@ fn patient() -> Limits {
         busy_ns: u64::MAX,
         busy_operations: u64::MAX,
         hung_ns: u64::MAX,
+        ..Limits::default()
     }
 }
 

@@ -177,11 +177,19 @@ pub struct Limits {
     pub busy_operations: u64,
     /// Virtual nanoseconds a task may wait uninterruptibly. Linux's hung-task detector takes 120 seconds.
     pub hung_ns: Nanos,
+    /// Virtual nanoseconds after which a process that waits interruptibly gets a signal while the bench waits for a process: a
+    /// read that blocks until there is something to read is no bug, but nobody would wait longer.
+    pub patience_ns: Nanos,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { busy_ns: 20_000_000_000, busy_operations: 2_000_000, hung_ns: 120_000_000_000 }
+        Self {
+            busy_ns: 20_000_000_000,
+            busy_operations: 2_000_000,
+            hung_ns: 120_000_000_000,
+            patience_ns: 300_000_000_000,
+        }
     }
 }
 

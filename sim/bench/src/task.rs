@@ -386,17 +386,20 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
                     let now = m.now();
                     m.bus.fabric.advance(at.saturating_sub(now));
                     m.check_hung();
+                    if until.is_some() {
+                        m.interrupt_waiting(m.limits.patience_ns);
+                    }
                 });
             }
             Step::Nothing => {
-                let hung = with(|m| {
-                    let hung = until.is_some();
-                    if hung {
-                        m.report_hung(None);
-                    }
-                    hung
-                });
-                return if hung { Outcome::Crashed } else { Outcome::Reached };
+                if until.is_none() {
+                    return Outcome::Reached;
+                }
+                // Nothing will wake anybody any more. Whoever can be interrupted is, as an impatient user would.
+                if !with(|m| m.interrupt_waiting(0)) {
+                    with(|m| m.report_hung(None));
+                    return Outcome::Crashed;
+                }
             }
         }
     }
@@ -477,6 +480,24 @@ impl Machine {
         if let Some(id) = hung.map(|task| task.id) {
             self.report_hung(Some(id));
         }
+    }
+
+    /// Sends a signal to the tasks that have waited interruptibly for `patience`, without a time-out of their own and without a
+    /// signal yet; whether there was one.
+    fn interrupt_waiting(&mut self, patience: Nanos) -> bool {
+        let now = self.now();
+        let patient = |task: &&Task| {
+            let waits = task
+                .wait
+                .as_ref()
+                .is_some_and(|wait| wait.interruptible && wait.timer.is_none() && now - wait.since >= patience);
+            waits && !task.signal
+        };
+        let waiting: Vec<TaskId> = self.tasks.list.iter().filter(patient).map(|task| task.id).collect();
+        for id in &waiting {
+            self.signal(*id);
+        }
+        !waiting.is_empty()
     }
 
     /// Reports a task that waits for something that does not come, and ends the life.

@@ -55,6 +55,23 @@ fn a_task_that_can_never_be_woken_is_found() {
 }
 
 #[test]
+fn a_read_that_blocks_for_ever_is_interrupted_and_no_finding() {
+    let bench = Bench::builder().build().unwrap();
+    let wake = bench.run("reader", || rt::wait(0x1000, None, true, "something to read"));
+    assert_eq!(wake, Ok(rt::Wake::Signal));
+    assert!(bench.finish().is_clean());
+}
+
+#[test]
+fn a_read_that_blocks_while_the_machine_is_busy_is_interrupted_in_the_end() {
+    let bench = Bench::builder().build().unwrap();
+    let _ticker = bench.spawn("ticker", || (0..10_000).for_each(|_| rt::sleep(1_000_000_000)));
+    let wake = bench.run("reader", || rt::wait(0x1000, None, true, "something to read"));
+    assert_eq!(wake, Ok(rt::Wake::Signal));
+    assert!(bench.now() < 400_000_000_000);
+}
+
+#[test]
 fn a_task_that_spins_is_found_and_ended() {
     let bench = Bench::builder().build().unwrap();
     let result = bench.run("spinner", || {

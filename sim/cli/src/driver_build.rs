@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::failure::{Failure, reason};
-use crate::output::{Out, Paths};
+use crate::output::{Out, Paths, errors_are_colourful};
 use stamp::Stamp;
 use workspace::Workspace;
 
@@ -72,12 +72,12 @@ impl DriverFile {
             None => {
                 out.verbose(&format!("{}: building", self.given));
                 workspace.write()?;
-                compile::compile(&workspace, &self.given, state, out, |text| self.show(text, out))?
+                compile::compile(&workspace, &self.given, state, out, |text| self.show(text))?
             }
         };
         // As after a build: what rustc objects to is said each time.
         for warning in &built.warnings {
-            self.show(warning, out);
+            self.show(warning);
         }
         Ok((built.runner, lock))
     }
@@ -93,9 +93,9 @@ impl DriverFile {
     }
 
     /// Shows one of rustc's messages, with the driver's path as the user gave it.
-    fn show(&self, rendered: &str, out: &Out) {
+    fn show(&self, rendered: &str) {
         let text = shown_paths(Some(self)).apply(rendered);
-        let text = if out.is_lively() { text } else { without_colour(&text) };
+        let text = if errors_are_colourful() { text } else { without_colour(&text) };
         // Nobody to tell is no reason to stop.
         let _ = write!(io::stderr(), "{text}");
     }

@@ -99,18 +99,18 @@ impl Exercised {
     }
 }
 
-/// What is done with a driver that is only known from its file: every device node is opened and closed, every debugfs file read.
-/// That it refuses may be right (a file that is only written to), so it is told and no failure.
-pub(crate) fn generic(session: &mut Session<'_>, _input: Option<&[u8]>) -> Exercised {
+/// What is done with a driver that is only known from its file: it is left to itself for a while; `--input`, or a pattern, is
+/// written to every device node and read back; every debugfs file is read. That a driver refuses may be right (a file that is only
+/// written to), so it is told and no failure; what the checkers find is.
+pub(crate) fn generic(session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
     let mut exercised = Exercised::default();
     let bench = session.bench;
     bench.advance(REST_NS);
     session.show_log();
     for name in bench.dev_names() {
-        let opened = bench.open(&name).map(drop);
+        let used = use_node(bench, &name, input);
         session.show_log();
-        exercised
-            .answer(&format!("/dev/{name}"), opened, |()| ("opened and closed".into(), json!("opened and closed")));
+        exercised.answer(&format!("/dev/{name}"), used, |used| (used.text(), used.json()));
     }
     for path in bench.debugfs_paths().iter().filter(|path| !path.ends_with('/')) {
         let content = bench.debugfs_read(path);
@@ -121,6 +121,76 @@ pub(crate) fn generic(session: &mut Session<'_>, _input: Option<&[u8]>) -> Exerc
         });
     }
     exercised
+}
+
+/// How large a piece is that is written to a device node at once.
+const PIECE: usize = 4096;
+
+/// How many bytes of a pattern are written when there is no `--input`.
+const PATTERN: usize = 256;
+
+/// What using a device node came to.
+#[derive(Debug, Default)]
+struct Used {
+    written: usize,
+    read: usize,
+    /// What came back is what was written.
+    same: bool,
+    write_refused: Option<Errno>,
+    read_refused: Option<Errno>,
+}
+
+impl Used {
+    fn text(&self) -> String {
+        let way = |verb: &str, count: usize, refused: Option<Errno>| match refused {
+            Some(error) if count == 0 => format!("{verb} refused: {error}"),
+            Some(error) => format!("{verb} {count} bytes, then refused: {error}"),
+            None => format!("{verb} {count} bytes"),
+        };
+        let same = if self.same { ", the same" } else { "" };
+        let (written, read) =
+            (way("wrote", self.written, self.write_refused), way("read", self.read, self.read_refused));
+        format!("{written}; {read}{same}")
+    }
+
+    fn json(&self) -> Value {
+        let errno = |refused: Option<Errno>| refused.map(|error| -error.0);
+        json!({
+            "written": self.written, "write_errno": errno(self.write_refused),
+            "read": self.read, "read_errno": errno(self.read_refused), "same": self.same,
+        })
+    }
+}
+
+/// Opens a device node, writes to it in pieces, reads each piece back from the same place, and tries a control operation that no
+/// driver knows.
+fn use_node(bench: &Bench, name: &str, input: Option<&[u8]>) -> Result<Used, Errno> {
+    let file = bench.open(name)?;
+    let pattern: Vec<u8> = (0..=u8::MAX).cycle().take(PATTERN).collect();
+    let mut used = Used { same: true, ..Used::default() };
+    for piece in input.unwrap_or(&pattern).chunks(PIECE) {
+        file.seek(0);
+        match file.write(piece) {
+            Ok(count) => used.written += count,
+            Err(error) => used.write_refused = Some(error),
+        }
+        let mut back = vec![0; piece.len()];
+        file.seek(0);
+        match file.read(&mut back) {
+            Ok(count) => {
+                used.read += count;
+                used.same &= piece.get(..count) == back.get(..count);
+            }
+            Err(error) => used.read_refused = Some(error),
+        }
+        if used.write_refused.is_some() || used.read_refused.is_some() || bench.is_crashed() {
+            break;
+        }
+    }
+    used.same &= used.read > 0;
+    // What it answers is its own affair.
+    let _ = file.ioctl(0, 0);
+    Ok(used)
 }
 
 /// The beginning of a text, on one line.

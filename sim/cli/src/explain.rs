@@ -20,7 +20,7 @@ struct Page {
 }
 
 /// Readable in any terminal, whatever its width is.
-const WIDTH: usize = 90;
+const WIDTH: usize = 80;
 
 pub(crate) fn explain(id: &str, out: &mut Out) -> Result<u8, Failure> {
     let Some(rule) = rules::find(id) else {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::output::errors_are_colourful;
+
 /// Why the command cannot do what it was asked to. `Display` is the line that follows `error: `.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -46,5 +48,6 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// Tells the user, on standard error. A standard error that is closed is nobody to tell.
 pub(crate) fn complain(line: &str) {
     use io::Write;
-    let _ = writeln!(io::stderr(), "error: {line}");
+    let error = if errors_are_colourful() { "\x1b[1;31merror\x1b[0m" } else { "error" };
+    let _ = writeln!(io::stderr(), "{error}: {line}");
 }

@@ -77,7 +77,11 @@ impl Driver {
     pub(crate) fn exercise(&self, session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
         match self {
             Self::Bundled(driver) => (driver.exercise)(session, input),
-            Self::File(..) => exercise::generic(session, input),
+            // A variant of a bundled driver is put through what that one is put through.
+            Self::File(_, module) => match bundled::all().iter().find(|driver| driver.module.name == module.name) {
+                Some(twin) => (twin.exercise)(session, input),
+                None => exercise::generic(session, input),
+            },
         }
     }
 }
@@ -118,7 +122,7 @@ pub(crate) struct Life {
 impl Life {
     /// The life that the command line describes. Everything that can be checked is checked before a driver is built.
     pub(crate) fn from_args(args: &RunArgs, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
-        let takes_input = if is_file(&args.driver) { false } else { bundled::find(&args.driver)?.takes_input };
+        let takes_input = is_file(&args.driver) || bundled::find(&args.driver)?.takes_input;
         if args.input.is_some() && !takes_input {
             let able: Vec<&str> =
                 bundled::all().iter().filter(|driver| driver.takes_input).map(|driver| driver.name).collect();

@@ -56,7 +56,7 @@ fn devices(out: &mut Out) {
         objects.push(json!({"name": kind.name, "ids": [], "summary": kind.summary, "options": options}));
         rows.push(vec![kind.name.into(), String::new(), kind.summary.into()]);
         for option in kind.options {
-            let default = option.default.map_or_else(|| "must be said".into(), |default| format!("if not said: {default}"));
+            let default = option.default.map_or_else(|| "required".into(), |default| format!("if not said: {default}"));
             let summary = format!("{} ({default})", option.summary);
             rows.push(vec![format!("  ,{}={}", option.name, option.value), String::new(), summary]);
         }

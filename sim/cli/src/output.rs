@@ -77,6 +77,19 @@ fn ends_in_colour(text: &str) -> bool {
     code.is_some_and(|code| code.chars().all(|c| c.is_ascii_digit() || c == ';'))
 }
 
+/// Whether the user wants colour where it can be shown.
+fn colour_is_welcome() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether standard error shows colour.
+pub(crate) fn errors_are_colourful() -> bool {
+    colour_is_welcome() && io::stderr().is_terminal()
+}
+
+/// How wide a terminal is taken to be; there is no asking it without a library.
+const WIDTH: usize = 80;
+
 /// Where everything that the command says goes.
 pub(crate) struct Out {
     json: bool,
@@ -94,8 +107,7 @@ impl fmt::Debug for Out {
 
 impl Out {
     pub(crate) fn new(json: bool, verbose: bool) -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let color = !json && !plain && io::stdout().is_terminal();
+        let color = !json && colour_is_welcome() && io::stdout().is_terminal();
         Self { json, color, verbose, paths: Paths::default(), failed: None }
     }
 
@@ -129,7 +141,13 @@ impl Out {
 
     /// Prints "label  value", aligned with the others.
     pub(crate) fn row(&mut self, label: &str, value: &str) {
-        let label = self.paint(Style::Dim, &format!("{label:<11}"));
+        self.wide_row(label, value, 0);
+    }
+
+    /// As [`row`](Self::row), aligned with others whose labels take up to `width` characters.
+    pub(crate) fn wide_row(&mut self, label: &str, value: &str, width: usize) {
+        let width = width.max(11);
+        let label = self.paint(Style::Dim, &format!("{label:<width$}"));
         self.line(&format!("  {label} {value}"));
     }
 
@@ -157,15 +175,11 @@ impl Out {
         }
     }
 
-    /// Prints rows in columns as wide as their widest cell; the first row is the heading.
+    /// Prints rows in columns; the first row is the heading. On a terminal the widest column is broken into lines; elsewhere a
+    /// row is a line, whatever its length, for tools that look for lines.
     pub(crate) fn table(&mut self, rows: &[Vec<String>]) {
-        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width =
-            |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-        for (index, row) in rows.iter().enumerate() {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-            let line = cells.collect::<Vec<_>>().join("  ").trim_end().to_owned();
+        let limit = if io::stdout().is_terminal() { WIDTH } else { usize::MAX };
+        for (index, line) in table_lines(rows, limit) {
             let line = if index == 0 { self.paint(Style::Bold, &line) } else { line };
             self.line(&line);
         }
@@ -187,6 +201,36 @@ impl Out {
             _ => Ok(()),
         }
     }
+}
+
+/// The lines of a table, each with the number of its row.
+fn table_lines(rows: &[Vec<String>], limit: usize) -> Vec<(usize, String)> {
+    /// No column is made narrower, whatever that costs.
+    const NARROWEST: usize = 20;
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let mut widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let whole = widths.iter().sum::<usize>() + 2 * columns.saturating_sub(1);
+    let widest = (0..columns).max_by_key(|column| widths[*column]).filter(|_| whole > limit);
+    if let Some(widest) = widest {
+        widths[widest] = widths[widest].saturating_sub(whole - limit).max(NARROWEST);
+    }
+    let mut lines = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let cells = row
+            .iter()
+            .enumerate()
+            .map(|(column, cell)| if Some(column) == widest { wrap(cell, widths[column]) } else { vec![cell.clone()] });
+        let cells: Vec<Vec<String>> = cells.collect();
+        for number in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+            let parts = cells.iter().zip(&widths).map(|(cell, width)| {
+                let part = cell.get(number).map_or("", String::as_str);
+                format!("{part:<width$}")
+            });
+            lines.push((index, parts.collect::<Vec<_>>().join("  ").trim_end().to_owned()));
+        }
+    }
+    lines
 }
 
 /// Breaks text into lines of at most `width` characters.
@@ -226,6 +270,15 @@ mod tests {
         assert_eq!(paths.apply("/src/drivers/a.rs /src/sim/b.rs"), "/src/drivers/a.rs sim/b.rs");
         assert_eq!(paths.apply("../src/drivers/a.rs"), "../src/drivers/a.rs");
         assert_eq!(paths.apply("\x1b[1;34m/src/sim/b.rs"), "\x1b[1;34msim/b.rs");
+    }
+
+    #[test]
+    fn widest_column_is_broken_where_the_table_is_too_wide() {
+        let rows = [["A", "WHAT", "B"], ["one", "a text of more than twenty letters", "x"]];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        let lines = |limit: usize| table_lines(&rows, limit).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
+        assert_eq!(lines(60)[1], "one  a text of more than twenty letters  x");
+        assert_eq!(lines(28), ["A    WHAT                  B", "one  a text of more than   x", "     twenty letters"]);
     }
 
     #[test]

@@ -60,7 +60,7 @@ const PROPERTY: PlatformOption = PlatformOption {
     name: "NAME",
     value: "value",
     summary: "a property: numbers or texts, separated by semicolons",
-    default: Some("no such property"),
+    default: Some("none"),
 };
 
 /// The kinds that there are besides the device models.
@@ -69,17 +69,12 @@ pub(crate) static PLATFORM: [PlatformKind; 2] = [
         name: "acpi",
         summary: "a platform device that ACPI describes; has no registers",
         options: &[
-            PlatformOption {
-                name: "hid",
-                value: "text",
-                summary: "its hardware id, such as LNUXBEEF",
-                default: None,
-            },
+            PlatformOption { name: "hid", value: "text", summary: "its hardware id, such as LNUXBEEF", default: None },
             PlatformOption {
                 name: "compatible",
                 value: "text",
                 summary: "its property compatible",
-                default: Some("no such property"),
+                default: Some("none"),
             },
             PROPERTY,
         ],
@@ -88,12 +83,7 @@ pub(crate) static PLATFORM: [PlatformKind; 2] = [
         name: "of",
         summary: "a platform device that a device tree describes; has no registers",
         options: &[
-            PlatformOption {
-                name: "name",
-                value: "text",
-                summary: "its node's name, such as fan@100",
-                default: None,
-            },
+            PlatformOption { name: "name", value: "text", summary: "its node's name, such as fan@100", default: None },
             PlatformOption {
                 name: "compatible",
                 value: "text",
@@ -137,7 +127,8 @@ impl Platform {
             let hid = take("hid").ok_or_else(|| refuse("it needs hid=ID, such as hid=LNUXBEEF"))?;
             let known = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
             if !matches!(hid.len(), 7 | 8) || !hid.chars().all(known) {
-                let why = format!("hid takes seven or eight capital letters and digits, such as LNUXBEEF, not \"{hid}\"");
+                let why =
+                    format!("hid takes seven or eight capital letters and digits, such as LNUXBEEF, not \"{hid}\"");
                 return Err(refuse(&why));
             }
             Identity::Acpi(hid)
@@ -184,9 +175,7 @@ impl Platform {
         for (name, values) in &self.properties {
             device = match values {
                 Values::Numbers(numbers) => device.numbers(name, numbers),
-                Values::Texts(texts) => {
-                    device.texts(name, &texts.iter().map(String::as_str).collect::<Vec<_>>())
-                }
+                Values::Texts(texts) => device.texts(name, &texts.iter().map(String::as_str).collect::<Vec<_>>()),
             };
         }
         Ok(device)
@@ -249,7 +238,8 @@ mod tests {
 
     #[test]
     fn commas_and_semicolons_stand_in_values() {
-        let fan = platform("of,name=fan@100,compatible=acme,fan;acme,thing,blades=4;0x10,label=7up").describe(&[]).unwrap();
+        let fan =
+            platform("of,name=fan@100,compatible=acme,fan;acme,thing,blades=4;0x10,label=7up").describe(&[]).unwrap();
         let node = Node::new("fan@100")
             .property("compatible", Property::Texts(vec!["acme,fan".into(), "acme,thing".into()]))
             .property("blades", Property::Numbers(vec![4, 16]))

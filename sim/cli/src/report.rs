@@ -188,8 +188,9 @@ impl RunReport {
         if !self.log.is_empty() {
             out.line("");
         }
+        let width = self.rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
         for (label, text) in &self.rows {
-            out.row(label, text);
+            out.wide_row(label, text, width);
         }
         if !self.rows.is_empty() {
             out.line("");

@@ -61,7 +61,8 @@ const NO_ALARM: [&str; 3] = ["DMA-API: preallocated", "DMA-API: debugging enable
 impl UpstreamArgs {
     fn name(&self) -> Result<String> {
         let stem = self.driver.file_stem().and_then(|stem| stem.to_str());
-        stem.map(str::to_owned).ok_or_else(|| Failure::new(format_args!("{} has no file name", self.driver.display())))
+        stem.map(str::to_owned)
+            .ok_or_else(|| Failure::new(format_args!("cannot read {}: it is no file", self.driver.display())))
     }
 
     /// Builds the module; returns where it is.
@@ -226,7 +227,8 @@ fn copy_sources(from: &Path, to: &Path) -> io::Result<()> {
         let entry = entry?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
         let name = entry.file_name();
-        if path.is_dir() && !["tests", "benches", "target", ".git"].iter().any(|skip| name == *skip) {
+        // Links are not followed: a tree may contain itself.
+        if entry.file_type()?.is_dir() && !["tests", "benches", "target", ".git"].iter().any(|skip| name == *skip) {
             fs::create_dir_all(&target)?;
             copy_sources(&path, &target)?;
         } else if path.extension().is_some_and(|ending| ending == "rs") {

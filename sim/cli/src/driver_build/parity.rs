@@ -9,6 +9,9 @@ use super::source::std_uses;
 /// every runner, since this function is part of it.
 const MARKER: &[u8] = b"bringup_build_error";
 
+/// As rustc colours it; the colour is removed where it cannot be shown.
+const WARNING: &str = "\x1b[1m\x1b[33mwarning\x1b[0m";
+
 /// The warnings, each a line in rustc's manner.
 ///
 /// # Errors
@@ -19,13 +22,15 @@ pub(crate) fn warnings(given: &str, sources: &[PathBuf], runner: &Path) -> io::R
         let bytes = std::fs::read(source)?;
         for found in std_uses(&String::from_utf8_lossy(&bytes)) {
             let (file, line, what) = (source.display(), found.line, found.what);
-            warnings.push(format!("warning: {file}:{line}: {what} is not available in the kernel; use core:: or kernel::\n"));
+            warnings.push(format!(
+                "{WARNING}: {file}:{line}: {what} is not available in the kernel; use core:: or kernel::\n"
+            ));
         }
     }
     // Without optimisation every such assertion is there, proven or not.
     if !cfg!(debug_assertions) && has_marker(&std::fs::read(runner)?) {
         warnings.push(format!(
-            "warning: {given}: a build_assert! is left that the optimiser cannot prove (an infallible register access whose \
+            "{WARNING}: {given}: a build_assert! is left that the optimiser cannot prove (an infallible register access whose \
              offset is no constant, as a rule); the kernel's build will refuse to link it: use the try_ form\n"
         ));
     }
@@ -56,7 +61,7 @@ mod tests {
         let source = room.path().join("driver.rs");
         std::fs::write(&source, "\nuse std::fs;\n").unwrap();
         let found = warnings("driver.rs", std::slice::from_ref(&source), &source).unwrap();
-        let place = format!("warning: {}:2: std:: is not", source.display());
+        let place = format!("{WARNING}: {}:2: std:: is not", source.display());
         assert!(found.len() == 1 && found[0].starts_with(&place), "{found:?}");
     }
 }

@@ -257,7 +257,8 @@ mod tests {
 
     #[test]
     fn text_that_breaks_off_is_read_to_its_end() {
-        for text in ["/* a", "\"a\\", "r#\"a\"", "'", "'\\", "c\"é", "acpi_device_table!", "#[cfg(test)]", "é::std::x"] {
+        for text in ["/* a", "\"a\\", "r#\"a\"", "'", "'\\", "c\"é", "acpi_device_table!", "#[cfg(test)]", "é::std::x"]
+        {
             assert_eq!((uses(text), platform_names(text)), (Vec::new(), Vec::new()), "{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! The exercise of the `edu` driver: a file through the device by DMA and back, or a factorial.
+//! The exercise of the `edu` driver: a file, or a pattern, through the device by DMA and back, and a factorial.
 
 use bringup_bench::{BenchFile, Errno};
 use serde_json::json;
@@ -7,6 +7,9 @@ use super::{Exercised, Session};
 
 /// The size of the device's buffer, in bytes: one piece.
 const PIECE: usize = 4096;
+
+/// How many bytes are carried when there is no file: a piece and a bit.
+const PATTERN: usize = PIECE + 100;
 
 /// `_IOWR('e', 0, u32)`: replaces a number by its factorial.
 const FACTORIAL: u32 = 0xc004_6500;
@@ -17,10 +20,9 @@ const NUMBER: u32 = 10;
 pub(crate) fn exercise(session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
     let mut exercised = Exercised::default();
     let Some(file) = session.open("edu", &mut exercised) else { return exercised };
-    match input {
-        Some(bytes) => carry(session, &file, bytes, &mut exercised),
-        None => factorial(session, &file, &mut exercised),
-    }
+    let pattern: Vec<u8> = (0..=u8::MAX).cycle().take(PATTERN).collect();
+    carry(session, &file, input.unwrap_or(&pattern), &mut exercised);
+    factorial(session, &file, &mut exercised);
     drop(file);
     session.show_log();
     exercised

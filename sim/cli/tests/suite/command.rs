@@ -1,5 +1,6 @@
 //! Runs the built command in a directory of its own and keeps what it said.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -60,15 +61,32 @@ impl Room {
 
     /// Runs the command here, with `arguments` separated by spaces.
     pub(crate) fn bringup(&self, arguments: &str) -> Said {
-        let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_bringup"))
-            .args(arguments.split_whitespace())
-            .current_dir(&self.directory)
-            .env("BRINGUP_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
-            .output()
-            .expect("the command starts");
+        self.bringup_with(arguments, &[])
+    }
+
+    /// The command, to be run here with `arguments` separated by spaces.
+    pub(crate) fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bringup"));
+        command.args(arguments.split_whitespace()).current_dir(&self.directory);
+        command.env("BRINGUP_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
+        command
+    }
+
+    /// As [`bringup`](Self::bringup), with more environment variables.
+    pub(crate) fn bringup_with(&self, arguments: &str, variables: &[(&str, &str)]) -> Said {
+        let mut command = self.command(arguments);
+        let Output { status, stdout, stderr } =
+            command.envs(variables.iter().copied()).output().expect("the command starts");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the command speaks UTF-8");
         Said { status: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
     }
+}
+
+/// Says on the terminal that a test does nothing, and why. It goes around the test harness, which would keep what a passing test
+/// prints to itself.
+pub(crate) fn skip(what: &str, reason: &str) {
+    // A terminal that is gone is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {reason}");
 }
 
 impl Said {

@@ -3,4 +3,9 @@
 mod command;
 mod driver_file;
 mod edu;
+mod hang;
+mod parity;
+mod platform;
+mod samples;
+mod upstream;
 mod usage;
