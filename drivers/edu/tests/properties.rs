@@ -55,8 +55,8 @@ fn fault() -> impl Strategy<Value = Fault> {
                 after,
                 times,
                 behaviour,
-                delay_ns: Some(delay),
-                mask: Some(mask),
+                delay_ns: (behaviour == Behaviour::Delay).then_some(delay),
+                mask: (behaviour == Behaviour::Corrupt).then_some(mask),
             },
         )
 }

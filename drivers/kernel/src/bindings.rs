@@ -31,6 +31,8 @@ pub type gfp_t = u32;
 
 /// The largest error number that a pointer can carry.
 pub const MAX_ERRNO: u32 = 4095;
+/// Matches any id in a PCI id table.
+pub const PCI_ANY_ID: u32 = !0;
 /// The base-2 logarithm of the page size.
 pub const PAGE_SHIFT: u32 = 12;
 /// The page size in bytes.

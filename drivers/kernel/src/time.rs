@@ -256,18 +256,18 @@ impl TimeUnit for Jiffy {
 /// ```
 #[derive(Copy, Clone, PartialEq, PartialOrd, Eq, Ord, Debug)]
 pub struct Delta<U: TimeUnit = Nsec> {
-    units: U::Repr,
+    value: U::Repr,
 }
 
 impl Delta<Jiffy> {
     /// Makes a span of ticks.
     pub const fn from_jiffies(jiffies: isize) -> Self {
-        Self { units: jiffies }
+        Self { value: jiffies }
     }
 
     /// Returns the number of ticks.
     pub const fn as_jiffies(self) -> isize {
-        self.units
+        self.value
     }
 }
 
@@ -279,7 +279,7 @@ macro_rules! span_operator {
 
             #[track_caller]
             fn $op(self, $rhs: $Rhs) -> Self {
-                Self::from_nanos(ops::$Op::$op(self.units, $amount))
+                Self::from_nanos(ops::$Op::$op(self.value, $amount))
             }
         }
 
@@ -292,8 +292,8 @@ macro_rules! span_operator {
     };
 }
 
-span_operator!(Add::add, AddAssign::add_assign, Delta, |rhs| rhs.units);
-span_operator!(Sub::sub, SubAssign::sub_assign, Delta, |rhs| rhs.units);
+span_operator!(Add::add, AddAssign::add_assign, Delta, |rhs| rhs.value);
+span_operator!(Sub::sub, SubAssign::sub_assign, Delta, |rhs| rhs.value);
 span_operator!(Mul::mul, MulAssign::mul_assign, i64, |factor| factor);
 
 impl ops::Div for Delta {
@@ -302,7 +302,7 @@ impl ops::Div for Delta {
     /// Returns how often `rhs` goes into the span, rounded towards zero. Panics if `rhs` is zero.
     #[track_caller]
     fn div(self, rhs: Self) -> i64 {
-        self.units / rhs.units
+        self.value / rhs.value
     }
 }
 
@@ -312,7 +312,7 @@ impl Delta {
 
     /// Makes a span of nanoseconds.
     pub const fn from_nanos(nanos: i64) -> Self {
-        Self { units: nanos }
+        Self { value: nanos }
     }
 
     /// Makes a span of microseconds; one that is too long becomes the longest there is.
@@ -342,13 +342,13 @@ impl Delta {
 
     /// Returns the nanoseconds.
     pub const fn as_nanos(self) -> i64 {
-        self.units
+        self.value
     }
 
     /// Divides, rounding up.
     const fn whole_units(self, unit: i64) -> i64 {
-        let whole = self.units / unit;
-        if self.units % unit > 0 {
+        let whole = self.value / unit;
+        if self.value % unit > 0 {
             whole + 1
         } else {
             whole
@@ -362,7 +362,7 @@ impl Delta {
 
     /// Returns the milliseconds, rounded towards zero.
     pub fn as_millis(self) -> i64 {
-        self.units / NSEC_PER_MSEC
+        self.value / NSEC_PER_MSEC
     }
 
     /// Returns the milliseconds, rounded up.
@@ -373,6 +373,6 @@ impl Delta {
     /// Returns what is left of the span after whole numbers of `dividend` nanoseconds. Panics if that is zero.
     #[track_caller]
     pub fn rem_nanos(self, dividend: i32) -> Self {
-        Self::from_nanos(self.units % i64::from(dividend))
+        Self::from_nanos(self.value % i64::from(dividend))
     }
 }

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
+use bringup_core::choice::Point;
 use bringup_core::trace::Event;
 use bringup_core::{Bus, DeviceId, Finding, Nanos, Stream};
 
@@ -28,8 +29,10 @@ pub struct Bench {
     _not_send: PhantomData<*const ()>,
 }
 
-/// For how long a machine is watched after its drivers have gone, in virtual nanoseconds.
-const AFTERMATH: Nanos = 1_000_000_000;
+/// For how long a machine is watched after its drivers have gone, in virtual nanoseconds …
+const AFTERMATH: Nanos = 200_000_000_000;
+/// … and how many things its devices may do in that time: some never come to rest.
+const MOST_AFTERMATH: usize = 1000;
 
 /// What a crashed machine answers.
 const CRASHED: Errno = Errno(-5);
@@ -104,6 +107,12 @@ impl Bench {
     /// Runs until nothing is left to do.
     pub fn settle(&self) {
         task::run(None, None);
+    }
+
+    /// Takes a choice of the caller's own from the life's stream: a number below `options` (2 to 256), 0 in a quiet life.
+    #[must_use]
+    pub fn choose(&self, options: u32) -> u32 {
+        with(|m| m.bus.fabric.choices.choose(Point::Model, options))
     }
 
     /// Virtual time, in nanoseconds since the machine was turned on.
@@ -242,7 +251,8 @@ impl Bench {
     /// The id tables of the drivers that are registered: name and rows.
     #[must_use]
     pub fn registered_ids(&self) -> Vec<(&'static str, Vec<pci::PciId>)> {
-        let drivers: Vec<_> = with(|m| m.drivers.values().cloned().collect());
+        // After a crash the drivers' own tables may be gone.
+        let drivers: Vec<_> = with(|m| if m.crashed { Vec::new() } else { m.drivers.values().cloned().collect() });
         drivers.iter().map(|driver| (driver.name(), driver.ids())).collect()
     }
 
@@ -354,7 +364,9 @@ impl Bench {
         // What the devices are still about happens after the drivers have gone, as it would on a real machine: a device that
         // was not stopped reaches for memory that is no longer its.
         let end = with(|m| m.now().saturating_add(AFTERMATH));
-        while let Some(at) = with(|m| if m.crashed { None } else { m.next_event().filter(|at| *at <= end) }) {
+        for _ in 0..MOST_AFTERMATH {
+            let next = with(|m| if m.crashed { None } else { m.bus.next_event() });
+            let Some(at) = next.filter(|at| *at <= end) else { break };
             task::run(None, Some(at.max(with(|m| m.now()))));
         }
         let mut machine = close().unwrap_or_else(|| unreachable!("a bench has a machine until it is finished"));

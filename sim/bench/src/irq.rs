@@ -101,9 +101,9 @@ impl Interrupts {
         self.take_run(device, count, maskable, 1)
     }
 
-    /// As [`take_messages`](Self::take_messages), the first one a multiple of `count`: MSI changes the low bits of its data.
+    /// As [`take_messages`](Self::take_messages), the first one a multiple of the power of two that `count` fits in: MSI changes the low bits of its data.
     pub(crate) fn take_messages_aligned(&mut self, device: DeviceId, count: u32, maskable: bool) -> u32 {
-        self.take_run(device, count, maskable, count)
+        self.take_run(device, count, maskable, count.next_power_of_two())
     }
 
     fn take_run(&mut self, device: DeviceId, count: u32, maskable: bool, align: u32) -> u32 {

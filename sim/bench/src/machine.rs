@@ -180,6 +180,9 @@ pub struct Limits {
     /// Virtual nanoseconds after which a process that waits interruptibly gets a signal while the bench waits for a process: a
     /// read that blocks until there is something to read is no bug, but nobody would wait longer.
     pub patience_ns: Nanos,
+    /// Virtual nanoseconds that one call (a load, a read, an unload) may take. A loop that sleeps between two looks at a device
+    /// that never gets ready is seen by nothing else.
+    pub call_ns: Nanos,
 }
 
 impl Default for Limits {
@@ -189,6 +192,7 @@ impl Default for Limits {
             busy_operations: 2_000_000,
             hung_ns: 120_000_000_000,
             patience_ns: 300_000_000_000,
+            call_ns: 600_000_000_000,
         }
     }
 }

@@ -69,9 +69,6 @@ rules! {
     /// A task that waits for ever.
     WATCHDOG_HUNG = "watchdog-hung", Fatal, "a task that waits for ever",
         "Documentation/admin-guide/sysctl/kernel.rst (hung_task_timeout_secs)", "wait with a timeout, and reset the device when it passes";
-    /// A device that works without end.
-    WATCHDOG_DEVICE = "watchdog-device", Fatal, "a device that works without end",
-        "the device model", "the model asks for a wake-up without any delay again and again";
 }
 
 /// All rules: those of the waist, then those of the bench.

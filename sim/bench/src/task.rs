@@ -350,9 +350,14 @@ enum Step {
 
 /// Runs the machine until `until` has ended, or `moment` has come, or nothing will ever happen again.
 pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
+    let began = with(|m| m.now());
     loop {
         let step = with(|m| {
             if m.crashed {
+                return Step::Stop(Outcome::Crashed);
+            }
+            if until.is_some() && m.now().saturating_sub(began) > m.limits.call_ns {
+                m.report_endless(until);
                 return Step::Stop(Outcome::Crashed);
             }
             if let Some(id) = until
@@ -480,6 +485,15 @@ impl Machine {
         if let Some(id) = hung.map(|task| task.id) {
             self.report_hung(Some(id));
         }
+    }
+
+    /// Reports a call that sleeps and wakes and never ends, and ends the life.
+    fn report_endless(&mut self, id: Option<TaskId>) {
+        let name = self.tasks.list.iter().find(|task| Some(task.id) == id).map_or_else(|| "?".into(), |task| task.name.clone());
+        let (place, seconds) = (self.last_place, self.limits.call_ns / 1_000_000_000);
+        self.set_context(0, name.clone());
+        self.find(&rules::WATCHDOG_HUNG, format!("{name} has not come to an end in {seconds} virtual seconds"), place);
+        self.crashed = true;
     }
 
     /// Sends a signal to the tasks that have waited interruptibly for `patience`, without a time-out of their own and without a

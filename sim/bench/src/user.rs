@@ -137,7 +137,8 @@ impl File {
         result
     }
 
-    /// Goes to a position.
+    /// Says at which position the next read or write is, as `pread` and `pwrite` do. (`lseek` itself fails on a misc device of a
+    /// Rust driver: the kernel gives it none.)
     pub fn seek(&self, pos: i64) {
         *self.pos.borrow_mut() = pos;
     }
@@ -211,7 +212,7 @@ impl BenchFile<'_> {
         self.with("ioctl", |file| file.ioctl_with(command, data))
     }
 
-    /// Goes to a position.
+    /// Says at which position the next read or write is, as `pread` and `pwrite` do.
     pub fn seek(&self, pos: i64) {
         if let Some(file) = &self.file {
             file.seek(pos);

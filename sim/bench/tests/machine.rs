@@ -101,6 +101,18 @@ fn a_panic_is_a_bug_with_its_place_and_ends_the_life() {
 }
 
 #[test]
+fn a_loop_that_sleeps_for_ever_is_found() {
+    let bench = Bench::builder().build().unwrap();
+    let result = bench.run("poller", || {
+        loop {
+            rt::sleep(10_000_000);
+        }
+    });
+    assert!(result.is_err());
+    assert_eq!(bench.finish().rules(), ["watchdog-hung"]);
+}
+
+#[test]
 fn lives_follow_each_other_on_one_thread() {
     for seed in 0..50 {
         let bench = Bench::builder().chooser(Seeded::new(seed)).build().unwrap();

@@ -9,8 +9,8 @@ use crate::output::Out;
 use crate::watch::Watch;
 
 /// How long a driver is left to itself after it was loaded: probes that defer work, timers. Bounded, because a periodic timer
-/// never lets a machine come to rest.
-const REST_NS: u64 = 1_000_000_000;
+/// never lets a machine come to rest. Which of them is a choice of the life: a driver may also be used, or unloaded, at once.
+const REST_NS: [u64; 4] = [1_000_000_000, 0, 1_000_000, 50_000_000];
 
 /// A life in progress: the bench, and the log as far as it was printed.
 pub(crate) struct Session<'a> {
@@ -105,7 +105,7 @@ impl Exercised {
 pub(crate) fn generic(session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
     let mut exercised = Exercised::default();
     let bench = session.bench;
-    bench.advance(REST_NS);
+    bench.advance(REST_NS[bench.choose(REST_NS.len() as u32) as usize]);
     session.show_log();
     for name in bench.dev_names() {
         let used = use_node(bench, &name, input);

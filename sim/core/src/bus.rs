@@ -6,7 +6,7 @@ use crate::dma::Ram;
 use crate::fabric::{Delayed, Fabric, Message, Port, cost};
 use crate::fault::{Applied, Behaviour, Plan, Verb};
 use crate::finding::{Finding, Place};
-use crate::pci::{Bar, BarKind, ConfigChange, DescribeError, command, offset};
+use crate::pci::{Bar, BarKind, ConfigChange, DescribeError, Function, command, offset};
 use crate::rules;
 use crate::time::Nanos;
 use crate::trace::{DeviceId, Event};
@@ -75,6 +75,9 @@ pub enum PlugError {
     /// All slots are taken.
     #[error("a bus holds {MOST} devices")]
     Full,
+    /// The machine's address space is full.
+    #[error("no room in the address space for the BARs of {0}")]
+    NoRoom(String),
     /// The name is taken.
     #[error("there is a device called {0} already")]
     Name(String),
@@ -92,7 +95,7 @@ impl Bus {
         Self {
             slots: Vec::new(),
             fabric: Fabric::new(config.chooser, config.plan, config.ram),
-            next_memory32: 0xe000_0000,
+            next_memory32: 0x8000_0000,
             next_memory64: 0x80_0000_0000,
             next_io: 0xc000,
         }
@@ -112,27 +115,41 @@ impl Bus {
         }
         let function = device.function();
         function.check().map_err(|source| PlugError::Describe { name: name.into(), source })?;
+        let room = self.place_bars(&function).ok_or_else(|| PlugError::NoRoom(name.into()))?;
         let id = DeviceId(self.slots.len() as u16);
         let port = Port::new(id, name.into(), function, &self.fabric.ram);
         self.slots.push(Slot { device, port });
-        self.assign_bars(id);
+        self.assign_bars(id, &room);
         let Slot { device, port } = &mut self.slots[usize::from(id.0)];
         device.reset(&mut Cx { port, fabric: &mut self.fabric, place: None }, Reset::Power);
         Ok(id)
     }
 
-    fn assign_bars(&mut self, id: DeviceId) {
-        let port = &mut self.slots[usize::from(id.0)].port;
-        for bar in port.bars.iter().flatten() {
-            let next = match bar.kind {
-                BarKind::Io => &mut self.next_io,
-                BarKind::Memory32 => &mut self.next_memory32,
-                BarKind::Memory64 => &mut self.next_memory64,
+    /// Finds addresses for a function's BARs in the windows that the machine has; `None` if one is full.
+    fn place_bars(&mut self, function: &Function) -> Option<Vec<u64>> {
+        let mut next = [self.next_io, self.next_memory32, self.next_memory64];
+        let ends = [0x1_0000, 0xfec0_0000, 1 << 46];
+        let mut placed = Vec::new();
+        for bar in function.bars() {
+            let window = match bar.kind {
+                BarKind::Io => 0,
+                BarKind::Memory32 => 1,
+                BarKind::Memory64 => 2,
             };
-            let at = next.next_multiple_of(bar.size.max(if bar.kind == BarKind::Io { 4 } else { 4096 }));
-            *next = at + bar.size;
+            let align = bar.size.max(if bar.kind == BarKind::Io { 4 } else { 4096 });
+            let at = next[window].next_multiple_of(align);
+            next[window] = at.checked_add(bar.size).filter(|end| *end <= ends[window])?;
+            placed.push(at);
+        }
+        [self.next_io, self.next_memory32, self.next_memory64] = next;
+        Some(placed)
+    }
+
+    fn assign_bars(&mut self, id: DeviceId, addresses: &[u64]) {
+        let port = &mut self.slots[usize::from(id.0)].port;
+        for (bar, at) in port.function.bars.iter().zip(addresses) {
             let register = offset::BAR0 + u16::from(bar.index) * 4;
-            port.config.write(register, 4, at as u32);
+            port.config.write(register, 4, *at as u32);
             if bar.kind == BarKind::Memory64 {
                 port.config.write(register + 4, 4, (at >> 32) as u32);
             }
@@ -249,7 +266,10 @@ impl Bus {
     fn config_store(&mut self, id: DeviceId, offset: u16, width: u8, value: u32) -> ConfigChange {
         let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
         let change = port.config.write(offset, width, value);
-        port.mastered |= change.command && port.command(command::BUS_MASTER);
+        if change.command {
+            port.memory_is_open = port.command(command::BUS_MASTER);
+            port.io_space().set_open(port.memory_is_open);
+        }
         if (change.msi || change.msix) && port.interrupt_mode() != InterruptMode::Intx && port.pin {
             // A function that sends messages lets go of its pin (PCIe 6.0 §7.7.1.2).
             self.fabric.drive_pin(port, false);
@@ -274,7 +294,9 @@ impl Bus {
         }
         port.wake = None;
         self.fabric.drive_pin(port, false);
-        port.mastered = false;
+        port.memory_is_open = false;
+        port.io_space().set_open(false);
+        self.fabric.forget_delayed(id);
         let word = if kind == Reset::Function { "function" } else { "power" };
         self.fabric.operation(|| Event::Reset { device: id, kind: word });
         device.reset(&mut Cx { port, fabric: &mut self.fabric, place: None }, kind);
@@ -291,6 +313,8 @@ impl Bus {
         port.removed = true;
         self.fabric.drive_pin(port, false);
         port.wake = None;
+        port.io_space().set_open(false);
+        self.fabric.forget_delayed(id);
         self.find_next_wake();
         self.fabric.messages.retain(|message| message.device != id);
         self.fabric.operation(|| Event::Removed { device: id });
@@ -339,7 +363,7 @@ impl Bus {
         if self.slots[usize::from(id.0)].port.removed || !self.admit(id, bar, offset, width, false, place) {
             return u64::MAX;
         }
-        let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+        let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
         if let Some(hit) = port.msix.as_ref().and_then(|msix| msix.locate(bar, offset)) {
             let msix = port.msix.as_ref();
             return match hit {
@@ -348,17 +372,37 @@ impl Bus {
             };
         }
         let at = Access { bar, offset, width };
-        for _ in 0..MOST_RETRIES {
-            match device.read(&mut Cx { port, fabric: &mut self.fabric, place }, at) {
+        let began = self.fabric.now();
+        while self.fabric.now() - began <= MOST_PATIENCE {
+            let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+            port.blamed = true;
+            let reply = device.read(&mut Cx { port, fabric: &mut self.fabric, place }, at);
+            self.fabric.file_refused(port);
+            match reply {
                 Ok(value) => return value,
-                Err(Refusal::NotYet(span)) => self.fabric.advance(span.max(1)),
+                Err(Refusal::NotYet(span)) => self.wait_for_device(id, span),
                 Err(refusal) => {
                     self.refused(id, at, refusal, "read", place);
                     return u64::MAX;
                 }
             }
         }
+        self.never_answered(id, at, "read", place);
         u64::MAX
+    }
+
+    /// Lets time pass, and the device work, because it does not answer an access yet.
+    fn wait_for_device(&mut self, id: DeviceId, span: Nanos) {
+        self.fabric.advance(span.clamp(1, MOST_PATIENCE));
+        if self.slots[usize::from(id.0)].port.wake.is_some_and(|at| at <= self.fabric.now()) {
+            self.work(id);
+        }
+    }
+
+    fn never_answered(&mut self, id: DeviceId, at: Access, verb: &str, place: Option<Place>) {
+        let Access { bar, offset, width } = at;
+        let what = format!("{width}-byte {verb} at BAR {bar} offset {offset:#x}: the device does not answer");
+        self.misuse(id, Finding::new(&rules::WATCHDOG_DEVICE, what), place);
     }
 
     /// Writes 1, 2, 4 or 8 bytes to a BAR. What cannot be written is ignored.
@@ -400,7 +444,7 @@ impl Bus {
         if self.slots[usize::from(id.0)].port.removed || !self.admit(id, bar, offset, width, true, place) {
             return;
         }
-        let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+        let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
         if let Some(hit) = port.msix.as_ref().and_then(|msix| msix.locate(bar, offset)) {
             if let (Ok(at), Some(msix)) = (hit, &mut port.msix) {
                 msix.write_table(at, width, value);
@@ -411,13 +455,19 @@ impl Bus {
             return;
         }
         let at = Access { bar, offset, width };
-        for _ in 0..MOST_RETRIES {
-            match device.write(&mut Cx { port, fabric: &mut self.fabric, place }, at, value) {
+        let began = self.fabric.now();
+        while self.fabric.now() - began <= MOST_PATIENCE {
+            let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+            port.blamed = true;
+            let reply = device.write(&mut Cx { port, fabric: &mut self.fabric, place }, at, value);
+            self.fabric.file_refused(port);
+            match reply {
                 Ok(()) => return,
-                Err(Refusal::NotYet(span)) => self.fabric.advance(span.max(1)),
+                Err(Refusal::NotYet(span)) => self.wait_for_device(id, span),
                 Err(refusal) => return self.refused(id, at, refusal, "write", place),
             }
         }
+        self.never_answered(id, at, "write", place);
     }
 
     /// Checks an access against the BAR and its registers.
@@ -564,15 +614,19 @@ impl Bus {
     fn work_once(&mut self, id: DeviceId) {
         let Slot { device, port } = &mut self.slots[usize::from(id.0)];
         port.wake = None;
+        port.blamed = port.wake_blamed;
         if port.removed {
             return;
         }
         self.fabric.operation(|| Event::Work { device: id });
         let mut again = false;
-        match self.fabric.meet(Verb::Time, port, 0, 0, 1) {
+        // A wake-up that was delayed has been met already.
+        let met = if std::mem::take(&mut port.wake_delayed) { None } else { self.fabric.meet(Verb::Time, port, 0, 0, 1) };
+        match met {
             Some(Applied { behaviour: Behaviour::Drop, .. }) => return,
             Some(Applied { behaviour: Behaviour::Delay, delay, .. }) => {
                 port.wake = Some(self.fabric.now().saturating_add(delay.max(1)));
+                port.wake_delayed = true;
                 return;
             }
             Some(Applied { behaviour: Behaviour::Duplicate, .. }) => again = true,
@@ -582,6 +636,7 @@ impl Bus {
         if again {
             device.work(&mut Cx { port, fabric: &mut self.fabric, place: None });
         }
+        self.fabric.file_refused(port);
     }
 
     /// Lets one delayed thing that is due arrive; `false` if there was none.
@@ -612,5 +667,5 @@ impl Bus {
     }
 }
 
-/// How often a device may answer "not yet" to one access before the bus gives up and reads all ones.
-const MOST_RETRIES: usize = 1000;
+/// For how long a device may answer "not yet" to one access before the bus gives up, in virtual nanoseconds.
+const MOST_PATIENCE: Nanos = 1_000_000_000;

@@ -123,6 +123,7 @@ impl Cx<'_> {
     /// Asks for [`Device::work`] in `delay` nanoseconds. There is one wake-up: an earlier one stands.
     pub fn wake_in(&mut self, delay: Nanos) {
         let at = self.fabric.now().saturating_add(delay);
+        self.port.wake_blamed = !self.port.memory_is_open && (self.port.wake.is_none() || self.port.wake_blamed);
         self.port.wake = Some(self.port.wake.map_or(at, |set| set.min(at)));
         self.fabric.next_wake = self.fabric.next_wake.min(at);
     }
@@ -143,8 +144,8 @@ impl Cx<'_> {
         self.fabric.dma_write(self.port, iova, from)
     }
 
-    /// The device's view of memory, for code written against vm-memory. Accesses through it are translated, but neither
-    /// traced nor subject to fault plans.
+    /// The device's view of memory, for code written against vm-memory. Accesses through it are gated by bus mastering, translated,
+    /// and checked as its other DMA is; they are neither traced nor subject to fault plans.
     #[must_use]
     pub fn memory(&self) -> &DeviceMemory {
         &self.port.memory

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use vm_memory::iommu::{Error as IommuError, Iotlb, IotlbIterator, IovaRange};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, Iommu, IommuMemory, Permissions};
@@ -128,6 +129,11 @@ struct Inner {
 #[derive(Debug)]
 pub struct IoSpace {
     inner: RwLock<Inner>,
+    /// The function may master the bus.
+    open: AtomicBool,
+    /// What was refused since the bus looked last: start, length, access.
+    refused: Mutex<Vec<(u64, u64, Permissions)>>,
+    has_refused: AtomicBool,
 }
 
 /// The lowest address ever given out; below it lies what a null pointer with an offset reaches.
@@ -156,15 +162,42 @@ impl IoSpace {
     /// An empty space.
     #[must_use]
     pub fn new() -> Self {
-        Self { inner: RwLock::new(Inner { tlb: Iotlb::new(), live: Vec::new(), dead: VecDeque::new(), cursor: 0 }) }
+        Self {
+            inner: RwLock::new(Inner { tlb: Iotlb::new(), live: Vec::new(), dead: VecDeque::new(), cursor: 0 }),
+            open: AtomicBool::new(false),
+            refused: Mutex::new(Vec::new()),
+            has_refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Lets accesses through [`DeviceMemory`] pass, or not: bus mastering was turned on or off, or the device is gone.
+    pub fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Relaxed);
+    }
+
+    /// Takes what was refused to accesses through [`DeviceMemory`] since the last call.
+    pub(crate) fn take_refused(&self) -> Vec<(u64, u64, Permissions)> {
+        if !self.has_refused.swap(false, Ordering::Relaxed) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.refused.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn refuse(&self, iova: u64, len: u64, access: Permissions) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        // A device in a loop must not eat the host's memory; the first ones tell enough.
+        if refused.len() < 16 {
+            refused.push((iova, len, access));
+        }
+        self.has_refused.store(true, Ordering::Relaxed);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
-        self.inner.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Inner> {
-        self.inner.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes `len` bytes at `physical` visible to the device at an address that fits `mask` (and lies below 4 GiB as long
@@ -302,11 +335,19 @@ impl Iommu for IoSpace {
             iova_range: IovaRange { base: iova, length },
             reason: reason.to_owned(),
         };
+        if !self.open.load(Ordering::Relaxed) {
+            self.refuse(iova.0, length as u64, access);
+            return Err(refuse("bus mastering is off"));
+        }
         // `Iotlb::lookup` adds the two unchecked, and both may be the other side's numbers.
         if iova.0.checked_add(length as u64).is_none() {
+            self.refuse(iova.0, length as u64, access);
             return Err(refuse("the range wraps around the address space"));
         }
-        Iotlb::lookup(Translations(self.read()), iova, length, access).map_err(|_| refuse("not mapped for this access"))
+        Iotlb::lookup(Translations(self.read()), iova, length, access).map_err(|_| {
+            self.refuse(iova.0, length as u64, access);
+            refuse("not mapped for this access")
+        })
     }
 }
 
@@ -465,6 +506,7 @@ mod tests {
     #[test]
     fn translation_near_the_end_of_the_address_space_is_refused() {
         let space = IoSpace::new();
+        space.set_open(true);
         assert!(space.translate(GuestAddress(u64::MAX - 3), 8, Permissions::Read).is_err());
     }
 

@@ -67,9 +67,15 @@ pub struct Port {
     pub(crate) wake: Option<Nanos>,
     pub(crate) pin: bool,
     pub(crate) removed: bool,
-    /// Bus mastering was on at some time since the last reset: turning it off again is how a driver stops a device, and what
-    /// the device still tries then, perhaps when another driver has it, is not held against the driver.
-    pub(crate) mastered: bool,
+    /// What the device does now was begun with bus mastering off. (Turning it off is how a driver stops a device: what the device
+    /// still tries of what was begun before is not held against the driver.)
+    pub(crate) blamed: bool,
+    /// The same, for the wake-up that is set.
+    pub(crate) wake_blamed: bool,
+    /// Bus mastering is on.
+    pub(crate) memory_is_open: bool,
+    /// The wake-up was delayed by the fault plan, and is not to be met by it again.
+    pub(crate) wake_delayed: bool,
 }
 
 /// For each of the first 1024 dwords of a BAR the register that fills it.
@@ -113,7 +119,10 @@ impl Port {
             wake: None,
             pin: false,
             removed: false,
-            mastered: false,
+            blamed: false,
+            wake_blamed: false,
+            memory_is_open: false,
+            wake_delayed: false,
             function,
         }
     }
@@ -284,9 +293,14 @@ impl Fabric {
     fn meet_slowly(&mut self, verb: Verb, port: &Port, bar: u8, address: u64, len: u64) -> Option<Applied> {
         let applied = self.faults.meet(verb, &port.name, bar, address, len)?;
         self.faulted |= 1 << port.id.0;
-        if matches!(verb, Verb::BarWrite | Verb::ConfigRead | Verb::ConfigWrite | Verb::DmaRead) {
-            self.misled |= 1 << port.id.0;
-        }
+        // Reads that only take longer or happen twice tell the truth; a write that is late or comes twice does not.
+        let truthful = matches!(applied.behaviour, Behaviour::Delay | Behaviour::Duplicate);
+        let misleads = match verb {
+            Verb::BarWrite | Verb::ConfigWrite => true,
+            Verb::ConfigRead | Verb::DmaRead => !truthful,
+            _ => false,
+        };
+        self.misled |= u64::from(misleads) << port.id.0;
         self.event(|| Event::Fault { device: port.id, verb: verb.word(), behaviour: applied.behaviour.word() });
         Some(applied)
     }
@@ -310,7 +324,7 @@ impl Fabric {
         let verb = if access == Permissions::Read { "read" } else { "write" };
         if !port.command(command::BUS_MASTER) {
             let what = format!("{} tried to {verb} {len} bytes at {iova:#x} with bus mastering off", port.name);
-            if !port.mastered {
+            if port.blamed {
                 self.blame(port, Finding::new(&rules::DMA_NO_BUS_MASTER, what));
             }
             return Err(DmaError::NoBusMaster);
@@ -358,6 +372,17 @@ impl Fabric {
     }
 
     /// Files what a device did because of its driver; not when a fault of the plan misled the device.
+    /// Files what was refused to accesses through the device's view of memory.
+    pub(crate) fn file_refused(&mut self, port: &Port) {
+        for (iova, len, access) in port.io_space().take_refused() {
+            if port.removed {
+                continue;
+            }
+            // The verdict is the same as for other DMA; the time was the device's own.
+            let _ = self.admit_dma(port, iova, len, access);
+        }
+    }
+
     fn blame(&mut self, port: &Port, finding: Finding) {
         if !self.is_misled(port.id) {
             self.report(finding.on_device(&port.name));
@@ -449,7 +474,8 @@ impl Fabric {
 
     /// Sends what unmasking made deliverable.
     pub(crate) fn send_pending(&mut self, port: &mut Port) {
-        loop {
+        // Without bus mastering it stays pended.
+        while port.command(command::BUS_MASTER) {
             let next = match port.interrupt_mode() {
                 InterruptMode::Msix => port.msix.as_mut().and_then(|msix| msix.take_deliverable(&port.config)),
                 InterruptMode::Msi => port.msi.as_mut().and_then(|msi| msi.take_deliverable(&mut port.config)),
@@ -471,7 +497,7 @@ impl Fabric {
                 "{} raised MSI vector {} with bus mastering off; the message is lost",
                 port.name, message.vector
             );
-            if !port.mastered {
+            if port.blamed {
                 self.blame(port, Finding::new(&rules::MSI_NO_BUS_MASTER, what));
             }
             return;
@@ -487,6 +513,10 @@ impl Fabric {
     }
 
     pub(crate) fn set_intx(&mut self, port: &mut Port, asserted: bool) {
+        if !asserted {
+            let id = port.id;
+            self.delayed.retain(|delayed| !matches!(delayed, Delayed::Level(device) if *device == id));
+        }
         if port.removed || port.pin == asserted {
             return;
         }
@@ -502,6 +532,14 @@ impl Fabric {
             }
         }
         self.drive_pin(port, asserted);
+    }
+
+    /// Forgets what is still under way to or from a device.
+    pub(crate) fn forget_delayed(&mut self, id: DeviceId) {
+        self.delayed.retain(|delayed| match delayed {
+            Delayed::BarWrite { device, .. } | Delayed::ConfigWrite { device, .. } | Delayed::Level(device) => *device != id,
+            Delayed::Message(message) => message.device != id,
+        });
     }
 
     /// Sets the level of a pin, and shows it in the status register.

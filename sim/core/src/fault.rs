@@ -232,14 +232,14 @@ impl Plan {
     /// # Errors
     /// When it cannot be read, is of another version, or a fault in it makes no sense.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| PlanError::Syntax(one_line(&e)))?;
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| PlanError::Syntax(one_line(text, &e)))?;
         match table.get("version") {
             None => return Err(PlanError::NoVersion),
             Some(toml::Value::Integer(version)) if *version == i64::from(PLAN_VERSION) => {}
             Some(toml::Value::Integer(version)) => return Err(PlanError::Version(*version)),
             Some(other) => return Err(PlanError::Syntax(format!("version is {other}, not a number"))),
         }
-        let plan: Self = toml::from_str(text).map_err(|e| PlanError::Syntax(one_line(&e)))?;
+        let plan: Self = toml::from_str(text).map_err(|e| PlanError::Syntax(one_line(text, &e)))?;
         plan.check()?;
         Ok(plan)
     }
@@ -261,6 +261,21 @@ impl Plan {
             if fault.bar.is_some() && !matches!(fault.verb, Verb::BarRead | Verb::BarWrite) {
                 return bad(format!("\"bar\" means nothing for \"{verb}\""));
             }
+            if fault.bar.is_some_and(|bar| bar > 5) {
+                return bad("a function has BARs 0 to 5".into());
+            }
+            if fault.length.is_some() && fault.address.is_none() {
+                return bad("\"length\" means nothing without \"address\"".into());
+            }
+            if fault.mask.is_some() && fault.behaviour != Behaviour::Corrupt {
+                return bad(format!("\"mask\" means nothing for \"{word}\""));
+            }
+            if fault.mask.is_some_and(|mask| mask == 0 || (matches!(fault.verb, Verb::DmaRead | Verb::DmaWrite) && mask > 0xff)) {
+                return bad("the mask changes nothing, or is for more than the one byte that DMA is corrupted by".into());
+            }
+            if fault.delay_ns.is_some() && fault.behaviour != Behaviour::Delay {
+                return bad(format!("\"delay_ns\" means nothing for \"{word}\""));
+            }
             if fault.length == Some(0) {
                 return bad("length = 0 meets nothing".into());
             }
@@ -269,8 +284,11 @@ impl Plan {
     }
 }
 
-fn one_line(error: &toml::de::Error) -> String {
-    error.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+/// What is wrong and where, without the text of the plan, which may be anything.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1);
+    let message: String = error.message().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("line {line}: {message}")
 }
 
 /// What the waist has to do to one operation.
@@ -352,6 +370,6 @@ mod tests {
         assert!(refuse("version = 1\n[[fault]]\nverb = \"irq\"\ndo = \"delay\"").contains("delay_ns"));
         assert!(refuse("version = 1\n[[fault]]\nverb = \"bar-raed\"\ndo = \"drop\"").contains("bar-raed"));
         assert!(refuse("version = 1\nfalt = 3").contains("falt"));
-        assert!(refuse("version = ").contains("TOML"));
+        assert!(refuse("version = ").contains("line 1"));
     }
 }

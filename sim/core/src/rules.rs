@@ -63,4 +63,7 @@ rules! {
     /// The device itself says that the driver broke its rules.
     DEVICE_MISUSE = "device-misuse", Error, "use of the device against its documentation",
         "the device's documentation", "follow the sequence that the device's documentation gives";
+    /// A device that works without end, or never answers.
+    WATCHDOG_DEVICE = "watchdog-device", Fatal, "a device that works without end, or never answers",
+        "the device model", "the model asks for a wake-up without any delay again and again, or answers \"not yet\" for ever";
 }

@@ -63,6 +63,11 @@ impl<T> Timers<T> {
         Some((TimerId(id), self.live.swap_remove(index).2))
     }
 
+    /// Takes back the timers for which `keep` says no.
+    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.live.retain(|(_, _, payload)| keep(payload));
+    }
+
     /// The timers that are set, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (TimerId, Nanos, &T)> {
         self.live.iter().map(|(id, at, payload)| (TimerId(*id), *at, payload))

@@ -77,7 +77,7 @@ fn waist_operations_allocate_nothing() {
     let (direction, kind) = (Direction::Bidirectional, MappingKind::Coherent);
     let new = NewMapping { physical, len: 64, mask: u64::MAX, direction, kind, place: None, at: 0 };
     let iova = bus.port(id).io_space().map(&new).unwrap();
-    let mut round = |bus: &mut Bus| {
+    let round = |bus: &mut Bus| {
         bus.bar_write(id, 0, 8, 8, iova, None);
         bus.bar_write(id, 0, 0, 4, 1, None);
         bus.bar_read(id, 0, 8, 8, None);

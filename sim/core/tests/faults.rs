@@ -70,8 +70,8 @@ fn machine(verb: Verb, behaviour: Behaviour, address: Option<u64>) -> Machine {
         device: Some("probe".into()),
         address,
         times: Some(1),
-        delay_ns: Some(1000),
-        mask: Some(0xf0),
+        delay_ns: (behaviour == Behaviour::Delay).then_some(1000),
+        mask: (behaviour == Behaviour::Corrupt).then_some(0xf0),
         ..Fault::new(verb, behaviour)
     };
     let plan = Plan::new(vec![fault]);
@@ -245,6 +245,28 @@ fn time() {
     assert_eq!(wakes(Behaviour::Delay, 10), 0);
     assert_eq!(wakes(Behaviour::Delay, 2000), 1);
     assert_eq!(wakes(Behaviour::Duplicate, 10), 2);
+}
+
+#[test]
+fn a_wake_up_is_delayed_once_and_then_comes() {
+    let mut m = machine(Verb::Time, Behaviour::Delay, None);
+    m.bus.fabric.advance(1);
+    m.write(20, 1);
+    m.pass(20);
+    m.pass(1100);
+    m.pass(1100);
+    assert_eq!(m.read(24), 1);
+}
+
+#[test]
+fn harmless_faults_excuse_nothing() {
+    for (verb, behaviour) in [(Verb::ConfigRead, Behaviour::Duplicate), (Verb::ConfigRead, Behaviour::Delay), (Verb::BarRead, Behaviour::Delay)] {
+        let mut m = machine(verb, behaviour, None);
+        m.bus.config_read(m.id, 0, 2);
+        m.read(24);
+        m.write(8, m.iova ^ 0xf000);
+        assert_eq!(m.bus.fabric.findings[0].rule.id, "dma-unmapped", "{verb:?} {behaviour:?}");
+    }
 }
 
 #[test]

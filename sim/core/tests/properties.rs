@@ -331,6 +331,7 @@ proptest! {
     #[test]
     fn an_address_space_admits_exactly_what_is_mapped(steps in space()) {
         let space = IoSpace::new();
+        space.set_open(true);
         // The model: for every address, which way data may flow. A plain list of ranges, looked at byte by byte.
         let mut model: Vec<(u64, u64, Direction)> = Vec::new();
         let mut physical = RAM_BASE;
@@ -431,6 +432,85 @@ fn a_device_moves_data_between_its_mappings_and_nowhere_else() {
         bus.bar_write(id, 0, register, 8, value, None);
     }
     assert_eq!(bus.fabric.findings[1].rule.id, "dma-direction");
+}
+
+#[test]
+fn dma_through_the_devices_view_is_gated_and_found_as_other_dma_is() {
+    let mut bus = Bus::new(BusConfig::quiet(Ram::new(1 << 20).unwrap()));
+    let id = bus.plug("viewer", Box::new(Viewer)).unwrap();
+    let (iova, _) = map(&mut bus, id, 16, Direction::ToDevice);
+    bus.config_write(id, 0x04, 2, 0x2);
+    bus.bar_write(id, 0, 0, 8, iova, None);
+    assert_eq!(bus.fabric.findings.pop().unwrap().rule.id, "dma-no-bus-master");
+    bus.config_write(id, 0x04, 2, 0x6);
+    bus.bar_write(id, 0, 0, 8, iova, None);
+    assert!(bus.fabric.findings.is_empty());
+    bus.bar_write(id, 0, 0, 8, iova + 12, None);
+    assert_eq!(bus.fabric.findings.pop().unwrap().rule.id, "dma-overrun");
+    bus.port(id).io_space().unmap(iova, 1);
+    bus.bar_write(id, 0, 0, 8, iova, None);
+    assert_eq!(bus.fabric.findings.pop().unwrap().rule.id, "dma-after-unmap");
+}
+
+/// Reads eight bytes through its view of memory, at the address written.
+struct Viewer;
+
+impl Device for Viewer {
+    fn function(&self) -> Function {
+        Function::new(0x1234, 0x0007).bar(Bar::memory32(0, 0x1000))
+    }
+
+    fn read(&mut self, _cx: &mut Cx<'_>, _at: Access) -> Reply<u64> {
+        Err(bringup_core::Refusal::NotYet(u64::MAX))
+    }
+
+    fn write(&mut self, cx: &mut Cx<'_>, _at: Access, value: u64) -> Reply<()> {
+        // Its failure is in the findings.
+        let _ = cx.memory().read_obj::<u64>(GuestAddress(value));
+        Ok(())
+    }
+
+    fn reset(&mut self, _cx: &mut Cx<'_>, _kind: Reset) {}
+}
+
+#[test]
+fn a_device_that_never_answers_is_found_and_the_access_ends() {
+    let mut bus = Bus::new(BusConfig::quiet(Ram::new(1 << 20).unwrap()));
+    let id = bus.plug("viewer", Box::new(Viewer)).unwrap();
+    bus.config_write(id, 0x04, 2, 0x2);
+    assert_eq!(bus.bar_read(id, 0, 0, 4, None), 0xffff_ffff);
+    assert_eq!(bus.fabric.findings[0].rule.id, "watchdog-device");
+    assert!(bus.fabric.now() < 10_000_000_000);
+}
+
+#[test]
+fn dma_that_a_driver_starts_after_turning_bus_mastering_off_is_found() {
+    let (mut bus, id) = copier();
+    let (from, _) = map(&mut bus, id, 100, Direction::Bidirectional);
+    bus.config_write(id, 0x04, 2, 0x2);
+    bus.bar_write(id, 0, 0, 8, from, None);
+    bus.bar_write(id, 0, 16, 4, 8, None);
+    assert_eq!(bus.fabric.findings[0].rule.id, "dma-no-bus-master");
+}
+
+#[test]
+fn a_full_address_space_is_refused() {
+    struct Large;
+    impl Device for Large {
+        fn function(&self) -> Function {
+            Function::new(0x1234, 0x0008).bar(Bar::memory32(0, 1 << 30))
+        }
+        fn read(&mut self, _cx: &mut Cx<'_>, _at: Access) -> Reply<u64> {
+            Ok(0)
+        }
+        fn write(&mut self, _cx: &mut Cx<'_>, _at: Access, _value: u64) -> Reply<()> {
+            Ok(())
+        }
+        fn reset(&mut self, _cx: &mut Cx<'_>, _kind: Reset) {}
+    }
+    let mut bus = Bus::new(BusConfig::quiet(Ram::new(1 << 20).unwrap()));
+    assert!(bus.plug("one", Box::new(Large)).is_ok());
+    assert!(matches!(bus.plug("two", Box::new(Large)), Err(bringup_core::PlugError::NoRoom(_))));
 }
 
 #[test]

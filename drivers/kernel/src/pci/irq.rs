@@ -116,7 +116,11 @@ impl Device<Bound> {
     /// Allocates between `min_vecs` and `max_vecs` vectors of one of the given types, and enables them in the device:
     /// MSI-X if it can be had, otherwise MSI, otherwise the pin.
     ///
-    /// `ENOSPC` when no type has so many, `EINVAL` when the numbers make no sense, `EBUSY` when the device has vectors.
+    /// `ENOSPC` when no type has so many, `ERANGE` for a maximum below the minimum, `EINVAL` when the last type that was tried
+    /// is not there.
+    ///
+    /// Differs from Linux: a device that has vectors gets no second set but `EBUSY`. Linux would hand one out, and dropping
+    /// either would free both.
     #[track_caller]
     pub fn alloc_irq_vectors(
         &self,

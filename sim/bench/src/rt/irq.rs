@@ -2,14 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
-use bringup_core::pci::{capability, offset};
+use bringup_core::pci::offset;
 use bringup_core::trace::Event;
 use bringup_core::{DeviceId, Finding, Place};
 
-use super::errno::{EBUSY, EINVAL, ENOSPC};
+use super::errno::{EBUSY, EINVAL, ENOSPC, ERANGE};
 use crate::irq::{Handler, Interrupts, Source, VectorsId};
 use crate::ledger::Kind;
-use crate::machine::{Callback, with};
+use crate::machine::{Callback, Machine, with};
 use crate::rules;
 use crate::task;
 
@@ -64,95 +64,109 @@ pub struct Vectors {
     pub kind: IrqKind,
 }
 
-/// Gives a device between `min` and `max` vectors, trying MSI-X, MSI and the pin in this order (`pci_alloc_irq_vectors`).
+/// Enables one kind of messages, for between so many and so many vectors.
+type Enable = fn(&mut Machine, DeviceId, u32, u32) -> Result<Vectors, i32>;
+
+/// Gives a device between `min` and `max` vectors, trying MSI-X, MSI and the pin in this order (`pci_alloc_irq_vectors`, whose
+/// errors these are: the last kind that was tried says why not).
 ///
 /// # Errors
-/// `EINVAL` for an empty range or when the device has vectors already, `ENOSPC` when no accepted kind has enough.
+/// `ENOSPC` when there are fewer than `min`, `ERANGE` for `max` below `min`, `EINVAL` for a kind that the device does not have.
+/// `EBUSY` when the device has vectors already; Linux would give a second set, and freeing either would free both.
 #[track_caller]
 pub fn alloc_vectors(device: DeviceId, min: u32, max: u32, kinds: IrqKinds) -> Result<Vectors, i32> {
     let place = Location::caller();
-    if min == 0 || max < min {
-        return Err(EINVAL);
-    }
     if with(|m| m.device(device).vectors.is_some()) {
         return Err(EBUSY);
     }
-    let (msi, msix) = with(|m| {
-        let port = m.bus.port(device);
-        (capability_at(port.config(), capability::MSI), capability_at(port.config(), capability::MSIX))
-    });
-    if let Some(at) = msix.filter(|_| kinds.msix) {
-        let control = with(|m| m.bus.config_read(device, at + 2, 2));
+    let mut why = ENOSPC;
+    let tries: [(bool, Enable); 2] = [(kinds.msix, Machine::enable_msix), (kinds.msi, Machine::enable_msi)];
+    let mut vectors = None;
+    for (accepted, enable) in tries {
+        if accepted && vectors.is_none() {
+            match with(|m| enable(m, device, min, max)) {
+                Ok(given) => vectors = Some(given),
+                Err(code) => why = code,
+            }
+        }
+    }
+    if vectors.is_none() && kinds.intx && min == 1 {
+        vectors = with(|m| m.enable_intx(device));
+    }
+    vectors.map(|vectors| with(|m| m.book_vectors(device, vectors, place))).ok_or(why)
+}
+
+impl Machine {
+    fn enable_msix(&mut self, device: DeviceId, min: u32, max: u32) -> Result<Vectors, i32> {
+        if max < min {
+            return Err(ERANGE);
+        }
+        let at = self.bus.port(device).config().msix_offset().filter(|_| max > 0).ok_or(EINVAL)?;
+        let control = self.bus.config_read(device, at + 2, 2);
         let count = ((control & 0x7ff) + 1).min(max);
-        if count >= min {
-            return Ok(with(|m| {
-                let first = m.irqs.take_messages(device, count, true);
-                // Enable with everything masked, program the table, then unmask the function: as Linux does.
-                m.bus.config_write(device, at + 2, 2, control | 0xc000);
-                let table = m.bus.config_read(device, at + 4, 4);
-                for vector in 0..count {
-                    let entry = u64::from(table & !7) + u64::from(vector) * 16;
-                    let bar = (table & 7) as u8;
-                    for (index, value) in [MESSAGE_ADDRESS, 0, first + vector, 1].into_iter().enumerate() {
-                        m.bus.bar_write(device, bar, entry + 4 * index as u64, 4, u64::from(value), None);
-                    }
-                }
-                m.bus.config_write(device, at + 2, 2, control & !0x4000 | 0x8000);
-                m.set_intx_disable(device, true);
-                m.book_vectors(device, Vectors { first, count, kind: IrqKind::Msix }, place)
-            }));
+        if count < min {
+            return Err(ENOSPC);
         }
-    }
-    if let Some(at) = msi.filter(|_| kinds.msi) {
-        let control = with(|m| m.bus.config_read(device, at + 2, 2));
-        let supported = 1 << (control >> 1 & 7);
-        let count = max.min(supported).next_power_of_two();
-        let count = if count > max { count / 2 } else { count };
-        if count >= min && count > 0 {
-            return Ok(with(|m| {
-                let maskable = control & 0x100 != 0;
-                let wide = control & 0x80 != 0;
-                let first = m.irqs.take_messages_aligned(device, count, maskable);
-                m.bus.config_write(device, at + 4, 4, MESSAGE_ADDRESS);
-                if wide {
-                    m.bus.config_write(device, at + 8, 4, 0);
-                }
-                m.bus.config_write(device, at + if wide { 12 } else { 8 }, 2, first);
-                if maskable {
-                    m.bus.config_write(device, at + if wide { 16 } else { 12 }, 4, u32::MAX);
-                }
-                let granted = control & !0x70 | count.trailing_zeros() << 4;
-                m.bus.config_write(device, at + 2, 2, granted | 1);
-                m.set_intx_disable(device, true);
-                m.book_vectors(device, Vectors { first, count, kind: IrqKind::Msi }, place)
-            }));
+        let first = self.irqs.take_messages(device, count, true);
+        // Enable with everything masked, program the table, then unmask the function: as Linux does.
+        self.bus.config_write(device, at + 2, 2, control | 0xc000);
+        let table = self.bus.config_read(device, at + 4, 4);
+        for vector in 0..count {
+            let entry = u64::from(table & !7) + u64::from(vector) * 16;
+            let bar = (table & 7) as u8;
+            for (index, value) in [MESSAGE_ADDRESS, 0, first + vector, 1].into_iter().enumerate() {
+                self.bus.bar_write(device, bar, entry + 4 * index as u64, 4, u64::from(value), None);
+            }
         }
+        self.bus.config_write(device, at + 2, 2, control & !0x4000 | 0x8000);
+        self.set_intx_disable(device, true);
+        Ok(Vectors { first, count, kind: IrqKind::Msix })
     }
-    if kinds.intx && min == 1 {
-        let pin = with(|m| m.bus.config_read(device, offset::INTERRUPT_PIN, 1));
-        if pin != 0 {
-            return Ok(with(|m| {
-                let line = m.bus.config_read(device, offset::INTERRUPT_LINE, 1) as u8;
-                let irq = Interrupts::line_of(line);
-                m.irqs.ensure_line(irq);
-                m.device(device).line = Some(irq);
-                m.set_intx_disable(device, false);
-                m.book_vectors(device, Vectors { first: irq, count: 1, kind: IrqKind::Intx }, place)
-            }));
+
+    fn enable_msi(&mut self, device: DeviceId, min: u32, max: u32) -> Result<Vectors, i32> {
+        if min == 0 {
+            return Err(EINVAL);
         }
+        if max < min {
+            return Err(ERANGE);
+        }
+        let at = self.bus.port(device).config().msi_offset().ok_or(EINVAL)?;
+        let control = self.bus.config_read(device, at + 2, 2);
+        let count = max.min(1 << (control >> 1 & 7));
+        if count < min {
+            return Err(ENOSPC);
+        }
+        let (maskable, wide) = (control & 0x100 != 0, control & 0x80 != 0);
+        let first = self.irqs.take_messages_aligned(device, count, maskable);
+        self.bus.config_write(device, at + 4, 4, MESSAGE_ADDRESS);
+        if wide {
+            self.bus.config_write(device, at + 8, 4, 0);
+        }
+        self.bus.config_write(device, at + if wide { 12 } else { 8 }, 2, first);
+        if maskable {
+            self.bus.config_write(device, at + if wide { 16 } else { 12 }, 4, u32::MAX);
+        }
+        let granted = control & !0x70 | count.next_power_of_two().trailing_zeros() << 4;
+        self.bus.config_write(device, at + 2, 2, granted | 1);
+        self.set_intx_disable(device, true);
+        Ok(Vectors { first, count, kind: IrqKind::Msi })
     }
-    Err(ENOSPC)
+
+    fn enable_intx(&mut self, device: DeviceId) -> Option<Vectors> {
+        if self.bus.config_read(device, offset::INTERRUPT_PIN, 1) == 0 {
+            return None;
+        }
+        let line = self.bus.config_read(device, offset::INTERRUPT_LINE, 1) as u8;
+        let irq = Interrupts::line_of(line);
+        self.irqs.ensure_line(irq);
+        self.device(device).line = Some(irq);
+        self.set_intx_disable(device, false);
+        Some(Vectors { first: irq, count: 1, kind: IrqKind::Intx })
+    }
 }
 
 /// Where messages are written to: the local APIC of the first processor.
 const MESSAGE_ADDRESS: u32 = 0xfee0_0000;
-
-fn capability_at(config: &bringup_core::pci::ConfigSpace, id: u8) -> Option<u16> {
-    match id {
-        capability::MSI => config.msi_offset(),
-        _ => config.msix_offset(),
-    }
-}
 
 /// Takes a device's vectors back (`pci_free_irq_vectors`). Handlers that are still registered on them are a finding.
 pub fn free_vectors(device: DeviceId) {
@@ -412,7 +426,7 @@ fn wake_thread(irq: u32, id: u32) {
     );
 }
 
-impl crate::machine::Machine {
+impl Machine {
     fn book_vectors(&mut self, device: DeviceId, vectors: Vectors, place: Place) -> Vectors {
         let detail = (u64::from(vectors.first), u64::from(vectors.count));
         let ledger = self.take(Kind::Vectors, Some(device), Some(place), detail, "");

@@ -56,6 +56,8 @@ pub mod errno {
     pub const EINVAL: i32 = -22;
     /// No space left on device.
     pub const ENOSPC: i32 = -28;
+    /// Result out of range.
+    pub const ERANGE: i32 = -34;
     /// I/O error.
     pub const EIO: i32 = -5;
     /// No such file or directory.

@@ -210,8 +210,8 @@ impl Machine {
             self.report(bringup_core::Finding::new(entry.kind.rule(), what).at_place(entry.place).on_device(name));
         }
         let line = self.device(device).line;
-        let listens = line.is_some_and(|irq| self.irqs.descs.get(&irq).is_some_and(|desc| desc.disabled == 0));
-        if self.bus.intx(device) && listens && !self.bus.fabric.is_faulted(device) {
+        let told = line.is_some_and(|irq| self.irqs.descs.get(&irq).is_some_and(|desc| desc.disabled != 0));
+        if self.bus.intx(device) && !told && !self.bus.fabric.is_faulted(device) {
             let name = self.device_name(device);
             let what = format!("{name} still asserts its interrupt {when}, and nobody listens");
             self.report(bringup_core::Finding::new(&rules::IRQ_UNHANDLED, what).on_device(name));

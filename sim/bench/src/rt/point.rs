@@ -211,7 +211,7 @@ impl Machine {
     fn runaway(&mut self, id: DeviceId) {
         let name = self.device_name(id);
         let what = format!("{name} worked {MOST_WORK} times without any time passing");
-        self.report(Finding::new(&rules::WATCHDOG_DEVICE, what).on_device(name));
+        self.report(Finding::new(&bringup_core::rules::WATCHDOG_DEVICE, what).on_device(name));
         self.crashed = true;
     }
 
