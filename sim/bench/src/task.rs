@@ -489,7 +489,12 @@ impl Machine {
 
     /// Reports a call that sleeps and wakes and never ends, and ends the life.
     fn report_endless(&mut self, id: Option<TaskId>) {
-        let name = self.tasks.list.iter().find(|task| Some(task.id) == id).map_or_else(|| "?".into(), |task| task.name.clone());
+        let name = self
+            .tasks
+            .list
+            .iter()
+            .find(|task| Some(task.id) == id)
+            .map_or_else(|| "?".into(), |task| task.name.clone());
         let (place, seconds) = (self.last_place, self.limits.call_ns / 1_000_000_000);
         self.set_context(0, name.clone());
         self.find(&rules::WATCHDOG_HUNG, format!("{name} has not come to an end in {seconds} virtual seconds"), place);

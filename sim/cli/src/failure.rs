@@ -40,9 +40,19 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
         .map_err(|_| Failure::new(format_args!("cannot read {}: it is not text", path.display())))
 }
 
+/// The most that is read of one file, in bytes: some files never end.
+const MOST: u64 = 1 << 30;
+
 /// Reads a whole file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| Failure::file("read", path, &error))
+    use io::Read;
+    let failed = |error: io::Error| Failure::file("read", path, &error);
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(failed)?.take(MOST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MOST {
+        return Err(Failure::new(format_args!("cannot read {}: it is larger than {MOST} bytes", path.display())));
+    }
+    Ok(bytes)
 }
 
 /// Tells the user, on standard error. A standard error that is closed is nobody to tell.

@@ -621,7 +621,8 @@ impl Bus {
         self.fabric.operation(|| Event::Work { device: id });
         let mut again = false;
         // A wake-up that was delayed has been met already.
-        let met = if std::mem::take(&mut port.wake_delayed) { None } else { self.fabric.meet(Verb::Time, port, 0, 0, 1) };
+        let met =
+            if std::mem::take(&mut port.wake_delayed) { None } else { self.fabric.meet(Verb::Time, port, 0, 0, 1) };
         match met {
             Some(Applied { behaviour: Behaviour::Drop, .. }) => return,
             Some(Applied { behaviour: Behaviour::Delay, delay, .. }) => {

@@ -537,7 +537,9 @@ impl Fabric {
     /// Forgets what is still under way to or from a device.
     pub(crate) fn forget_delayed(&mut self, id: DeviceId) {
         self.delayed.retain(|delayed| match delayed {
-            Delayed::BarWrite { device, .. } | Delayed::ConfigWrite { device, .. } | Delayed::Level(device) => *device != id,
+            Delayed::BarWrite { device, .. } | Delayed::ConfigWrite { device, .. } | Delayed::Level(device) => {
+                *device != id
+            }
             Delayed::Message(message) => message.device != id,
         });
     }

@@ -270,8 +270,13 @@ impl Plan {
             if fault.mask.is_some() && fault.behaviour != Behaviour::Corrupt {
                 return bad(format!("\"mask\" means nothing for \"{word}\""));
             }
-            if fault.mask.is_some_and(|mask| mask == 0 || (matches!(fault.verb, Verb::DmaRead | Verb::DmaWrite) && mask > 0xff)) {
-                return bad("the mask changes nothing, or is for more than the one byte that DMA is corrupted by".into());
+            if fault
+                .mask
+                .is_some_and(|mask| mask == 0 || (matches!(fault.verb, Verb::DmaRead | Verb::DmaWrite) && mask > 0xff))
+            {
+                return bad(
+                    "the mask changes nothing, or is for more than the one byte that DMA is corrupted by".into()
+                );
             }
             if fault.delay_ns.is_some() && fault.behaviour != Behaviour::Delay {
                 return bad(format!("\"delay_ns\" means nothing for \"{word}\""));
@@ -286,7 +291,8 @@ impl Plan {
 
 /// What is wrong and where, without the text of the plan, which may be anything.
 fn one_line(text: &str, error: &toml::de::Error) -> String {
-    let line = error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1);
+    let line =
+        error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1);
     let message: String = error.message().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
     format!("line {line}: {message}")
 }

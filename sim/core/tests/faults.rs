@@ -260,7 +260,11 @@ fn a_wake_up_is_delayed_once_and_then_comes() {
 
 #[test]
 fn harmless_faults_excuse_nothing() {
-    for (verb, behaviour) in [(Verb::ConfigRead, Behaviour::Duplicate), (Verb::ConfigRead, Behaviour::Delay), (Verb::BarRead, Behaviour::Delay)] {
+    for (verb, behaviour) in [
+        (Verb::ConfigRead, Behaviour::Duplicate),
+        (Verb::ConfigRead, Behaviour::Delay),
+        (Verb::BarRead, Behaviour::Delay),
+    ] {
         let mut m = machine(verb, behaviour, None);
         m.bus.config_read(m.id, 0, 2);
         m.read(24);

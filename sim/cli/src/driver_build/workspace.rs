@@ -138,6 +138,8 @@ impl Workspace {
         let dependencies = table([
             ("kernel", self.ours("drivers/kernel")),
             ("pin-init", self.ours("drivers/pin-init")),
+            // Called `std`, it takes the place of the standard library, which no driver has.
+            ("std", self.no_std()),
             ("zerocopy", table([("version", zerocopy.clone()), ("features", strings(&["derive"]))]).into()),
             ("zerocopy-derive", zerocopy),
         ]);
@@ -164,6 +166,14 @@ impl Workspace {
             ("dependencies", dependencies.into()),
             ("lints", table([("rust", lints.into())]).into()),
         ])
+    }
+
+    fn no_std(&self) -> Value {
+        let mut dependency = self.ours("drivers/no-std");
+        if let Some(table) = dependency.as_table_mut() {
+            table.insert("package".into(), "bringup-no-std".into());
+        }
+        dependency
     }
 
     fn runner_manifest(&self) -> Table {
