@@ -10,7 +10,7 @@
 #[doc(hidden)]
 pub use core::{
     assert, assert_eq, assert_ne, cfg, column, compile_error, concat, debug_assert, debug_assert_eq, debug_assert_ne,
-    env, file, format_args, include, include_bytes, include_str, line, matches, module_path, option_env, panic, r#try,
+    env, file, format_args, include, include_bytes, include_str, line, matches, module_path, option_env, panic,
     stringify, todo, unimplemented, unreachable, write, writeln,
 };
 
