@@ -97,7 +97,7 @@ pub(crate) fn compile(
     match build.runner.take() {
         Some(runner) if status.success() => {
             let mut warnings = build.warnings;
-            warnings.extend(parity::warnings(given, &build.sources, &runner).map_err(failed)?);
+            warnings.extend(parity::warning(given, &runner).map_err(failed)?);
             let stamp = Stamp::new(runner, build.sources, warnings).map_err(failed)?;
             stamp.save(&workspace.stamp()).map_err(failed)?;
             Ok(stamp)

@@ -1,11 +1,10 @@
-//! A driver's text, as far as words go: which words it uses that no kernel has, and which platform devices its tables name.
+//! A driver's text, as far as words go: which platform devices its tables name.
 
-/// A word, a mark or a literal of a program, and the line on which it begins.
+/// A word, a mark or a literal of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Token<'a> {
     kind: Kind,
     text: &'a str,
-    line: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,37 +15,6 @@ enum Kind {
     Literal,
     /// One character.
     Mark,
-}
-
-/// Macros of the standard library's prelude that print or allocate. The kernel crate has none of these names.
-const STD_MACROS: [&str; 6] = ["print", "println", "eprint", "eprintln", "vec", "format"];
-
-/// A use of the standard library.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StdUse {
-    pub(crate) line: usize,
-    /// As it stands there: `std::` or `println!`.
-    pub(crate) what: String,
-}
-
-/// Where a program uses the standard library by name. What is built for tests only does not count.
-pub(crate) fn std_uses(text: &str) -> Vec<StdUse> {
-    let tokens = without_tests(&tokens(text));
-    let text_at = |at: usize| tokens.get(at).map_or("", |token| token.text);
-    let mut uses = Vec::new();
-    for (at, token) in tokens.iter().enumerate().filter(|(_, token)| token.kind == Kind::Word) {
-        let before = |back: usize| at.checked_sub(back).map_or("", text_at);
-        // The name of something in another module, unless the path begins with the colons.
-        let is_inner = before(1) == ":" && tokens.get(at.wrapping_sub(3)).is_some_and(|token| token.kind == Kind::Word);
-        let what = match token.text {
-            "std" if !is_inner && text_at(at + 1) == ":" && text_at(at + 2) == ":" => "std::".to_owned(),
-            "std" if before(1) == "crate" && before(2) == "extern" => "extern crate std".to_owned(),
-            name if STD_MACROS.contains(&name) && text_at(at + 1) == "!" && before(1) != ":" => format!("{name}!"),
-            _ => continue,
-        };
-        uses.push(StdUse { line: token.line, what });
-    }
-    uses
 }
 
 /// A platform device that a driver's tables name.
@@ -98,28 +66,10 @@ fn end_of_item(tokens: &[Token<'_>]) -> usize {
     tokens.len()
 }
 
-/// Leaves out what `#[cfg(test)]` stands before.
-fn without_tests<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
-    const TESTS: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
-    let mut kept = Vec::with_capacity(tokens.len());
-    let mut at = 0;
-    while let Some(token) = tokens.get(at) {
-        let rest = &tokens[at..];
-        if rest.len() >= TESTS.len() && rest.iter().zip(TESTS).all(|(token, text)| token.text == text) {
-            at += TESTS.len();
-            at += end_of_item(&tokens[at..]);
-        } else {
-            kept.push(*token);
-            at += 1;
-        }
-    }
-    kept
-}
-
 /// The tokens of a program, without its comments.
 fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
-    let (mut rest, mut line) = (text, 1);
+    let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let (kind, length) = match first {
             _ if first.is_whitespace() => (None, first.len_utf8()),
@@ -132,9 +82,8 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
         };
         let (token, after) = rest.split_at(length);
         if let Some(kind) = kind {
-            tokens.push(Token { kind, text: token, line });
+            tokens.push(Token { kind, text: token });
         }
-        line += token.matches('\n').count();
         rest = after;
     }
     tokens
@@ -212,38 +161,6 @@ fn word_or_literal(text: &str) -> (Option<Kind>, usize) {
 mod tests {
     use super::*;
 
-    fn uses(text: &str) -> Vec<(usize, String)> {
-        std_uses(text).into_iter().map(|found| (found.line, found.what)).collect()
-    }
-
-    #[test]
-    fn uses_of_the_standard_library_are_found_with_their_lines() {
-        let text = "use core::fmt;\nuse std::vec::Vec;\n\nfn f() { let x = ::std::mem::size_of::<u8>();\nprintln!(\"{x}\") }\nextern crate std;\n";
-        let found = [(2, "std::"), (4, "std::"), (5, "println!"), (6, "extern crate std")];
-        assert_eq!(uses(text), found.map(|(line, what)| (line, what.to_owned())));
-    }
-
-    #[test]
-    fn comments_literals_and_other_names_are_no_uses() {
-        for text in [
-            "// std::a\n/* std::b /* std::c */ std::d */",
-            "let a = \"std::a \\\" std::b\"; let b = c\"std::c\"; let c = r#\"std::d \" std::e\"#;",
-            "let a = '\"'; let b = b'\\''; // std::a\n",
-            "fn f<'std>(x: &'std u8) { 'std: loop {} }",
-            "use kernel::std::a; let std = 1; nostd::a(); std: u8",
-            "#[cfg(test)]\n#[allow(x)]\nmod tests { use std::vec; fn f() {} }",
-            "pr_info!(\"println!\"); my::vec![1];",
-        ] {
-            assert_eq!(uses(text), [], "{text}");
-        }
-    }
-
-    #[test]
-    fn what_follows_the_tests_counts_again() {
-        assert_eq!(uses("#[cfg(test)]\nmod tests;\nuse std::a;\n"), [(3, "std::".to_owned())]);
-        assert_eq!(uses("#[cfg(test)]\nmod tests {\n}\nuse std::a;\n"), [(4, "std::".to_owned())]);
-    }
-
     #[test]
     fn tables_name_their_devices() {
         let text = "kernel::acpi_device_table!(A, (), [(acpi::DeviceId::new(c\"LNUXBEEF\"), ())]);\nlet other = c\"no id\";\n\
@@ -256,10 +173,21 @@ mod tests {
     }
 
     #[test]
+    fn comments_and_literals_name_nothing() {
+        for text in [
+            "// acpi_device_table!(c\"A\");",
+            "/* of_device_table!( /* */ c\"b\"); */",
+            "let a = \"acpi_device_table!(c\\\"A\\\")\";",
+        ] {
+            assert_eq!(platform_names(text), [], "{text}");
+        }
+    }
+
+    #[test]
     fn text_that_breaks_off_is_read_to_its_end() {
         for text in ["/* a", "\"a\\", "r#\"a\"", "'", "'\\", "c\"é", "acpi_device_table!", "#[cfg(test)]", "é::std::x"]
         {
-            assert_eq!((uses(text), platform_names(text)), (Vec::new(), Vec::new()), "{text}");
+            assert_eq!(platform_names(text), [], "{text}");
         }
     }
 }
