@@ -43,12 +43,24 @@ fn healthy_driver_is_left_alone_by_a_short_patience() {
     assert_eq!((said.status, &*said.err), (0, ""));
 }
 
+/// The same command with the signals as a terminal has them: what runs in the background inherits that they are ignored.
+fn listening(command: &Command) -> Command {
+    let mut through = Command::new("env");
+    through.arg("--default-signal=INT,TERM").arg(command.get_program()).args(command.get_args());
+    through.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(directory) = command.get_current_dir() {
+        through.current_dir(directory);
+    }
+    through
+}
+
 #[test]
 fn interrupted_run_ends_by_the_signal_and_leaves_no_file() {
     for (signal, number) in [("-INT", 2), ("-TERM", 15)] {
         let room = Room::new();
         let arguments = format!("run {} --param late=1 --trace trace.txt --save-choices life", spins());
-        let mut child = room.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            listening(&room.command(&arguments)).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
