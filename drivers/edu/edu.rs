@@ -7,7 +7,7 @@
 //!
 //! - a write carries data into the device's buffer at the file's position,
 //! - a read carries them back from there,
-//! - the ioctl [`EDU_FACTORIAL`] replaces a number by its factorial, modulo 2^32.
+//! - the ioctl `EDU_FACTORIAL` replaces a number by its factorial, modulo 2^32.
 //!
 //! Every wait for the device is bounded and ends early when the device is unbound.
 //!
