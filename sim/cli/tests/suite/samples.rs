@@ -82,7 +82,7 @@ fn rust_driver_pci_finds_its_registers() {
         "pci-testdev data-match count: 1",
         "pci-testdev config space read8 rev ID: 0",
         "pci-testdev config space read16 vendor ID: 1b36",
-        "pci-testdev config space read32 BAR 0: e0000000",
+        "pci-testdev config space read32 BAR 0: 80000000",
     ];
     // The driver's debugging lines are there only in a build for debugging.
     let told: Vec<&str> = log(&said).into_iter().filter(|line| line.contains("pci-testdev")).collect();
