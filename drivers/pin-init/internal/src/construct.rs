@@ -125,7 +125,7 @@ fn run_step(step: &Step, pinning: Pinning, names: &Names) -> TokenStream {
         #(#attrs)*
         let mut #guard = #fill;
         #(#cfgs)*
-        #[allow(unused_variables, non_snake_case)]
+        #[allow(unused_variables, non_snake_case, reason = "the names are the fields' own, and not every field is used by a later one")]
         let #field = #guard.lend();
     }
 }
@@ -161,7 +161,7 @@ fn check_fields(initializer: &Initializer, names: &Names) -> TokenStream {
         .unzip();
     let rest = zero_rest.map(|_| quote!(..unsafe { ::core::mem::zeroed() }));
     quote! {
-        #[allow(unreachable_code, clippy::diverging_sub_expression, clippy::needless_update)]
+        #[allow(unreachable_code, clippy::diverging_sub_expression, clippy::needless_update, reason = "it is only compiled, to check that no field is forgotten")]
         ::pin_init::__internal::never_run(#slot, || {
             #(#borrows)*
             #path { #(#literal_fields)* #rest }

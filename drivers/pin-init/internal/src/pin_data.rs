@@ -178,12 +178,12 @@ fn slot_table(item: &ItemStruct, fields: &[PinField<'_>]) -> TokenStream {
     });
     quote! {
         #[doc(hidden)]
-        #[allow(explicit_outlives_requirements)]
+        #[allow(explicit_outlives_requirements, reason = "the bounds are repeated as the structure has them")]
         #vis struct __PinFields #impl_generics (
             ::core::marker::PhantomData<fn(*mut #ident #arguments)>,
         ) #bounds;
 
-        #[allow(dead_code, non_snake_case, clippy::missing_safety_doc)]
+        #[allow(dead_code, non_snake_case, clippy::missing_safety_doc, reason = "one hidden function for each field, called by the initialiser macros if at all")]
         impl #impl_generics __PinFields #arguments #bounds {
             #(#methods)*
         }
@@ -222,7 +222,7 @@ fn unpin_impl(item: &ItemStruct, fields: &[PinField<'_>]) -> TokenStream {
         quote!(#(#cfgs)* #name: ::core::marker::PhantomData<#ty>,)
     });
     quote! {
-        #[allow(dead_code, non_snake_case, explicit_outlives_requirements)]
+        #[allow(dead_code, non_snake_case, explicit_outlives_requirements, reason = "the projection has the structure's names and bounds, and may go unused")]
         struct __PinnedOnly #decl_generics #bounds {
             #(#pinned)*
             __pin_marker: ::core::marker::PhantomData<
@@ -264,7 +264,7 @@ fn refuse_drop(item: &ItemStruct) -> TokenStream {
     let (impl_generics, arguments, bounds) = item.generics.split_for_impl();
     quote! {
         trait UsePinnedDropInsteadOfDrop {}
-        #[allow(drop_bounds)]
+        #[allow(drop_bounds, reason = "the bound finds types that have a Drop of their own, which is the point")]
         impl<__T: ::core::ops::Drop + ?::core::marker::Sized> UsePinnedDropInsteadOfDrop for __T {}
         impl #impl_generics UsePinnedDropInsteadOfDrop for #ident #arguments #bounds {}
 
