@@ -14,9 +14,12 @@
 #![forbid(unsafe_code)]
 
 pub mod registry;
+pub mod virtio;
 
 mod edu;
+mod notices;
 mod testdev;
 
 pub use edu::Edu;
+pub use notices::Notices;
 pub use testdev::TestDev;

@@ -5,7 +5,8 @@ use std::fmt;
 use bringup_core::Device;
 
 /// All kinds, sorted by name. A new device is one more line here, and a `KIND` in its file.
-static KINDS: [DeviceKind; 2] = [crate::edu::KIND, crate::testdev::KIND];
+static KINDS: [DeviceKind; 4] =
+    [crate::edu::KIND, crate::testdev::KIND, crate::virtio::kinds::BLK, crate::virtio::kinds::RNG];
 
 /// A kind of device that can be made by name.
 #[derive(Debug)]
@@ -43,32 +44,50 @@ pub enum ValueKind {
     Bytes,
     /// `on` or `off`; the option's name alone means `on`.
     Bool,
+    /// Text without a comma, such as a file's name.
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// The value of an option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Value {
+    Number(u64),
+    Text(String),
 }
 
 impl ValueKind {
-    /// One word: `number`, `bytes` or `bool`.
+    /// One word: `number`, `bytes`, `bool`, `text` or `word`.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Number => "number",
             Self::Bytes => "bytes",
             Self::Bool => "bool",
+            Self::Text => "text",
+            Self::Word(_) => "word",
         }
     }
 
     /// What it takes, for messages.
     #[must_use]
-    pub const fn takes(self) -> &'static str {
-        match self {
+    pub fn takes(self) -> String {
+        let text = match self {
             Self::Number => "a number below 2^64, such as 255 or 0xff",
             Self::Bytes => "a number of bytes below 2^64, such as 4096, 0x1000, 64K, 1M or 2G",
             Self::Bool => "\"on\" or \"off\"",
-        }
+            Self::Text => "text",
+            Self::Word(words) => return words.join(", "),
+        };
+        text.into()
     }
 
     /// The value of `text` (1 and 0 for on and off); `None` if it has none.
-    fn parse(self, text: &str) -> Option<u64> {
-        match self {
+    fn parse(self, text: &str) -> Option<Value> {
+        let number = match self {
+            Self::Text => return (!text.is_empty()).then(|| Value::Text(text.into())),
+            Self::Word(words) => return words.contains(&text).then(|| Value::Text(text.into())),
             Self::Number => number(text),
             Self::Bytes => {
                 let (digits, shift) = match text.char_indices().last()? {
@@ -78,14 +97,15 @@ impl ValueKind {
                     (at, 't' | 'T') => (&text[..at], 40),
                     _ => (text, 0),
                 };
-                number(digits)?.checked_mul(1 << shift)
+                number(digits)?.checked_mul(1_u64 << shift)
             }
             Self::Bool => match text {
                 "on" | "true" | "yes" => Some(1),
                 "off" | "false" | "no" => Some(0),
                 _ => None,
             },
-        }
+        };
+        number.map(Value::Number)
     }
 }
 
@@ -107,14 +127,30 @@ fn number(text: &str) -> Option<u64> {
 /// The options of one specification, checked against what its kind takes.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    given: Vec<(&'static str, u64)>,
+    given: Vec<(&'static str, Value)>,
 }
 
 impl Options {
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| value)
+    }
+
     /// The value of a number or of a size; `None` if the option was not given.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
-        self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| *value)
+        match self.value(name)? {
+            Value::Number(number) => Some(*number),
+            Value::Text(_) => None,
+        }
+    }
+
+    /// The value of a text or a word; `None` if the option was not given.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.value(name)? {
+            Value::Text(text) => Some(text),
+            Value::Number(_) => None,
+        }
     }
 
     /// The value of a switch; `None` if the option was not given.
@@ -207,7 +243,7 @@ pub fn parse(spec: &str) -> Result<(String, Box<dyn Device>), SpecError> {
     let mut options = Options::default();
     for word in words {
         let (option, value) = kind.parse_option(word)?;
-        if options.number(option).is_some() {
+        if options.value(option).is_some() {
             return Err(SpecError::Repeated { device: kind.name, option });
         }
         options.given.push((option, value));
@@ -217,7 +253,7 @@ pub fn parse(spec: &str) -> Result<(String, Box<dyn Device>), SpecError> {
 }
 
 impl DeviceKind {
-    fn parse_option(&self, word: &str) -> Result<(&'static str, u64), SpecError> {
+    fn parse_option(&self, word: &str) -> Result<(&'static str, Value), SpecError> {
         let device = self.name;
         let (key, text) = word.split_once('=').map_or((word, None), |(key, text)| (key.trim(), Some(text.trim())));
         let Some(def) = self.options.iter().find(|def| def.name == key) else {
@@ -278,7 +314,7 @@ mod tests {
     fn kinds_are_sorted_and_every_default_is_a_value_of_its_option() {
         assert!(kinds().windows(2).all(|pair| pair[0].name < pair[1].name));
         for def in kinds().iter().flat_map(|kind| kind.options) {
-            assert!(def.value.parse(def.default).is_some(), "{}", def.name);
+            assert!(def.default.is_empty() || def.value.parse(def.default).is_some(), "{}", def.name);
         }
     }
 
@@ -320,15 +356,15 @@ mod tests {
 
     #[test]
     fn values_are_read_as_their_kind_says() {
-        assert_eq!(ValueKind::Number.parse("0xFF"), Some(255));
+        assert_eq!(ValueKind::Number.parse("0xFF"), Some(Value::Number(255)));
         assert_eq!(ValueKind::Number.parse("0x"), None);
         assert_eq!(ValueKind::Number.parse("4K"), None);
-        assert_eq!(ValueKind::Bytes.parse("4k"), Some(4096));
-        assert_eq!(ValueKind::Bytes.parse("0x10M"), Some(16 << 20));
+        assert_eq!(ValueKind::Bytes.parse("4k"), Some(Value::Number(4096)));
+        assert_eq!(ValueKind::Bytes.parse("0x10M"), Some(Value::Number(16 << 20)));
         assert_eq!(ValueKind::Bytes.parse("K"), None);
         assert_eq!(ValueKind::Bytes.parse("99999999999999T"), None);
         assert_eq!(ValueKind::Bytes.parse("1µ"), None);
-        assert_eq!(ValueKind::Bool.parse("off"), Some(0));
+        assert_eq!(ValueKind::Bool.parse("off"), Some(Value::Number(0)));
         assert_eq!(ValueKind::Bool.parse("maybe"), None);
     }
 

@@ -8,3 +8,4 @@
 
 pub mod edu;
 pub mod testdev;
+pub mod virtio;

@@ -35,6 +35,7 @@ pub struct Builder {
     trace: bool,
     memory: u64,
     limits: Limits,
+    monitors: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -55,6 +56,7 @@ impl Default for Builder {
             trace: false,
             memory: 64 << 20,
             limits: Limits::default(),
+            monitors: true,
         }
     }
 }
@@ -115,6 +117,13 @@ impl Builder {
         self
     }
 
+    /// Whether protocol monitors watch the devices that there are monitors for (virtio). They do if not said.
+    #[must_use]
+    pub fn monitors(mut self, on: bool) -> Self {
+        self.monitors = on;
+        self
+    }
+
     /// Builds the machine on this thread and turns it on.
     ///
     /// # Errors
@@ -125,14 +134,22 @@ impl Builder {
         bus.fabric.trace.enable(self.trace);
         let mut devices = Vec::new();
         for (name, device) in self.devices {
-            bus.plug(&name, device)?;
+            let id = bus.plug(&name, device)?;
+            let port = bus.port(id);
+            if let Some(monitor) = bringup_monitor::for_function(port.function(), port.config())
+                && self.monitors
+            {
+                bus.watch(id, monitor);
+            }
             devices.push(DeviceState::default());
         }
         let life = LIVES.with(|lives| {
             *lives.borrow_mut() += 1;
             *lives.borrow()
         });
+        let monitored = bus.has_monitors();
         let mut machine = Machine::new(bus, devices, self.limits, life);
+        machine.monitored = monitored;
         for device in self.platform {
             machine.platform.add(device);
         }
@@ -165,6 +182,8 @@ impl Machine {
             devices,
             limits,
             life,
+            monitored: false,
+            watches: 0,
             tasks: task::Tasks::default(),
             irqs: irq::Interrupts::default(),
             timers: bringup_core::time::Timers::default(),

@@ -166,6 +166,10 @@ pub(crate) struct Machine {
     pub(crate) idle_name: Arc<str>,
     /// Counts the lives of this thread.
     pub(crate) life: u64,
+    /// Any device has a monitor.
+    pub(crate) monitored: bool,
+    /// The state of what monitors watch that accesses are filtered by.
+    pub(crate) watches: u64,
 }
 
 /// When the watchdog barks.
@@ -237,6 +241,7 @@ pub(crate) fn install(machine: Box<Machine>) -> Result<(), Box<Machine>> {
 }
 
 pub(crate) fn uninstall() -> Option<Box<Machine>> {
+    crate::rt::watch::forget();
     CURRENT.with(|current| current.borrow_mut().take())
 }
 

@@ -388,6 +388,7 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
             Step::Run(id) => resume(id),
             Step::Idle(at) => {
                 with(|m| {
+                    m.show_idle();
                     let now = m.now();
                     m.bus.fabric.advance(at.saturating_sub(now));
                     m.check_hung();
@@ -397,6 +398,7 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
                 });
             }
             Step::Nothing => {
+                with(Machine::show_idle);
                 if until.is_none() {
                     return Outcome::Reached;
                 }

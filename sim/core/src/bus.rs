@@ -6,6 +6,7 @@ use crate::dma::Ram;
 use crate::fabric::{Delayed, Fabric, Message, Port, cost};
 use crate::fault::{Applied, Behaviour, Plan, Verb};
 use crate::finding::{Finding, Place};
+use crate::monitor::{Barrier, Monitor, Seen, Sight};
 use crate::pci::{Bar, BarKind, ConfigChange, DescribeError, Function, command, offset};
 use crate::rules;
 use crate::time::Nanos;
@@ -14,6 +15,7 @@ use crate::trace::{DeviceId, Event};
 struct Slot {
     device: Box<dyn Device>,
     port: Port,
+    monitor: Option<Box<dyn Monitor>>,
 }
 
 /// The devices of a machine and what they share.
@@ -118,9 +120,9 @@ impl Bus {
         let room = self.place_bars(&function).ok_or_else(|| PlugError::NoRoom(name.into()))?;
         let id = DeviceId(self.slots.len() as u16);
         let port = Port::new(id, name.into(), function, &self.fabric.ram);
-        self.slots.push(Slot { device, port });
+        self.slots.push(Slot { device, port, monitor: None });
         self.assign_bars(id, &room);
-        let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+        let Slot { device, port, .. } = &mut self.slots[usize::from(id.0)];
         device.reset(&mut Cx { port, fabric: &mut self.fabric, place: None }, Reset::Power);
         Ok(id)
     }
@@ -224,6 +226,15 @@ impl Bus {
         let fabric = &mut self.fabric;
         fabric.advance(cost::CONFIG);
         let ones = all_ones(width) as u32;
+        let window = if port.removed { None } else { port.window_at(offset, width) };
+        if let Some(at) = window {
+            // The device performs the access and keeps what it gave, as far as it was asked for.
+            let data = port.window_data();
+            let got = self.bar_read(id, at.bar, at.offset, at.width, None) as u32;
+            self.slots[usize::from(id.0)].port.config.set_bytes(data, &got.to_le_bytes()[..usize::from(at.width)]);
+        }
+        let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
+        let fabric = &mut self.fabric;
         let mut value = if port.removed { ones } else { port.config.read(offset, width) };
         if let Some(applied) = fabric.meet(Verb::ConfigRead, port, 0, u64::from(offset), u64::from(width)) {
             match applied.behaviour {
@@ -235,11 +246,13 @@ impl Bus {
             }
         }
         fabric.operation(|| Event::ConfigRead { device: id, offset, width, value });
+        self.show(id, None, Seen::ConfigRead { offset, width, value });
         value
     }
 
     /// Writes 1, 2 or 4 aligned bytes of configuration space and acts on what that changes.
     pub fn config_write(&mut self, id: DeviceId, offset: u16, width: u8, mut value: u32) -> ConfigChange {
+        self.show(id, None, Seen::ConfigWrite { offset, width, value });
         let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
         let fabric = &mut self.fabric;
         fabric.advance(cost::CONFIG);
@@ -274,8 +287,12 @@ impl Bus {
             // A function that sends messages lets go of its pin (PCIe 6.0 §7.7.1.2).
             self.fabric.drive_pin(port, false);
         }
+        let window = port.window_at(offset, width);
         if change.reset {
             self.reset(id, Reset::Function);
+        } else if let Some(at) = window {
+            let data = port.config.read(port.window_data(), 4);
+            self.bar_write(id, at.bar, at.offset, at.width, u64::from(data) & all_ones(at.width), None);
         } else if change.msi || change.msix || change.command {
             self.fabric.send_pending(&mut self.slots[usize::from(id.0)].port);
         }
@@ -284,7 +301,7 @@ impl Bus {
 
     /// Resets a function: its configuration space, masks, pending bits and wake-ups, then the model.
     pub fn reset(&mut self, id: DeviceId, kind: Reset) {
-        let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+        let Slot { device, port, .. } = &mut self.slots[usize::from(id.0)];
         port.config.reset();
         if let Some(msi) = &mut port.msi {
             msi.reset();
@@ -301,6 +318,7 @@ impl Bus {
         self.fabric.operation(|| Event::Reset { device: id, kind: word });
         device.reset(&mut Cx { port, fabric: &mut self.fabric, place: None }, kind);
         self.find_next_wake();
+        self.show(id, None, Seen::Reset(kind));
     }
 
     fn find_next_wake(&mut self) {
@@ -318,6 +336,64 @@ impl Bus {
         self.find_next_wake();
         self.fabric.messages.retain(|message| message.device != id);
         self.fabric.operation(|| Event::Removed { device: id });
+        self.show(id, None, Seen::Removed);
+    }
+
+    // --- Monitors ------------------------------------------------------------------------------------------------
+
+    /// Has a monitor watch a function from now on, instead of the one that did.
+    pub fn watch(&mut self, id: DeviceId, monitor: Box<dyn Monitor>) {
+        let slot = &mut self.slots[usize::from(id.0)];
+        slot.monitor = Some(monitor);
+        slot.port.raised = Some(Vec::new());
+    }
+
+    /// Whether any function has a monitor.
+    #[must_use]
+    pub fn has_monitors(&self) -> bool {
+        self.slots.iter().any(|slot| slot.monitor.is_some())
+    }
+
+    /// Tells the monitor of a function, if it has one, what happened; `place` is the driver's line.
+    #[inline]
+    pub fn show(&mut self, id: DeviceId, place: Option<Place>, seen: Seen) {
+        let Slot { port, monitor, .. } = &mut self.slots[usize::from(id.0)];
+        if let Some(monitor) = monitor {
+            monitor.see(&mut Sight { port, fabric: &mut self.fabric, place }, seen);
+        }
+    }
+
+    /// Tells all monitors that the CPU executed a memory barrier.
+    pub fn show_barrier(&mut self, barrier: Barrier, place: Option<Place>) {
+        for id in self.devices() {
+            self.show(id, place, Seen::Barrier(barrier));
+        }
+    }
+
+    /// Tells all monitors that nothing goes on before time passes. For whoever runs the CPUs.
+    pub fn show_idle(&mut self) {
+        for id in self.devices() {
+            self.show(id, None, Seen::Idle);
+        }
+    }
+
+    /// Tells a function's monitor that memory is no longer mapped for it.
+    pub fn show_unmapped(&mut self, id: DeviceId, iova: u64, len: u64, place: Option<Place>) {
+        self.fabric.watched.forget(id, iova, len);
+        self.show(id, place, Seen::Unmapped { iova, len });
+    }
+
+    /// Tells a function's monitor what the device did just now.
+    #[inline]
+    fn show_work(&mut self, id: DeviceId, place: Option<Place>) {
+        if self.slots[usize::from(id.0)].monitor.is_none() {
+            return;
+        }
+        self.show(id, place, Seen::Worked);
+        let raised = self.slots[usize::from(id.0)].port.raised.as_mut().map(std::mem::take);
+        for vector in raised.into_iter().flatten() {
+            self.show(id, place, Seen::Interrupt { vector });
+        }
     }
 
     /// Whether a device was pulled out.
@@ -338,6 +414,7 @@ impl Bus {
             Some(applied) => self.spoil_read(id, Access { bar, offset, width }, applied, place),
         };
         self.fabric.operation(|| Event::BarRead { device: id, bar, offset, width, value, place });
+        self.show(id, place, Seen::BarRead { at: Access { bar, offset, width }, value });
         value
     }
 
@@ -374,10 +451,11 @@ impl Bus {
         let at = Access { bar, offset, width };
         let began = self.fabric.now();
         while self.fabric.now() - began <= MOST_PATIENCE {
-            let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+            let Slot { device, port, .. } = &mut self.slots[usize::from(id.0)];
             port.blamed = true;
             let reply = device.read(&mut Cx { port, fabric: &mut self.fabric, place }, at);
-            self.fabric.file_refused(port);
+            self.fabric.settle_memory(port);
+            self.show_work(id, place);
             match reply {
                 Ok(value) => return value,
                 Err(Refusal::NotYet(span)) => self.wait_for_device(id, span),
@@ -411,6 +489,7 @@ impl Bus {
         self.fabric.advance(cost::BAR_WRITE);
         let value = value & all_ones(width);
         self.fabric.operation(|| Event::BarWrite { device: id, bar, offset, width, value, place });
+        self.show(id, place, Seen::BarWrite { at: Access { bar, offset, width }, value });
         let port = &self.slots[usize::from(id.0)].port;
         match self.fabric.meet(Verb::BarWrite, port, bar, offset, u64::from(width)) {
             None => self.store(id, bar, offset, width, value, place),
@@ -457,10 +536,11 @@ impl Bus {
         let at = Access { bar, offset, width };
         let began = self.fabric.now();
         while self.fabric.now() - began <= MOST_PATIENCE {
-            let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+            let Slot { device, port, .. } = &mut self.slots[usize::from(id.0)];
             port.blamed = true;
             let reply = device.write(&mut Cx { port, fabric: &mut self.fabric, place }, at, value);
-            self.fabric.file_refused(port);
+            self.fabric.settle_memory(port);
+            self.show_work(id, place);
             match reply {
                 Ok(()) => return,
                 Err(Refusal::NotYet(span)) => self.wait_for_device(id, span),
@@ -612,7 +692,7 @@ impl Bus {
     }
 
     fn work_once(&mut self, id: DeviceId) {
-        let Slot { device, port } = &mut self.slots[usize::from(id.0)];
+        let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
         port.wake = None;
         port.blamed = port.wake_blamed;
         if port.removed {
@@ -633,11 +713,13 @@ impl Bus {
             Some(Applied { behaviour: Behaviour::Duplicate, .. }) => again = true,
             _ => {}
         }
-        device.work(&mut Cx { port, fabric: &mut self.fabric, place: None });
-        if again {
+        self.show(id, None, Seen::Working);
+        for _ in 0..=u8::from(again) {
+            let Slot { device, port, .. } = &mut self.slots[usize::from(id.0)];
             device.work(&mut Cx { port, fabric: &mut self.fabric, place: None });
+            self.fabric.settle_memory(port);
+            self.show_work(id, None);
         }
-        self.fabric.file_refused(port);
     }
 
     /// Lets one delayed thing that is due arrive; `false` if there was none.

@@ -145,9 +145,12 @@ impl Cx<'_> {
     }
 
     /// The device's view of memory, for code written against vm-memory. Accesses through it are gated by bus mastering, translated,
-    /// and checked as its other DMA is; they are neither traced nor subject to fault plans.
+    /// checked and traced as its other DMA is. Of the behaviours of a fault plan, `corrupt` and `choose` meet what is written
+    /// through it; what is read comes as it is.
     #[must_use]
     pub fn memory(&self) -> &DeviceMemory {
+        let noting = self.fabric.trace.is_on() || !self.fabric.faults.is_empty();
+        self.port.io_space().set_noting(noting);
         &self.port.memory
     }
 

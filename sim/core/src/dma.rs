@@ -1,6 +1,6 @@
 //! DMA: the machine's memory, and for each device an I/O address space of its own with the history of its mappings.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -118,7 +118,8 @@ const HISTORY: usize = 256;
 #[derive(Debug)]
 struct Inner {
     tlb: Iotlb,
-    live: Vec<Mapping>,
+    /// By I/O virtual address.
+    live: BTreeMap<u64, Mapping>,
     dead: VecDeque<Mapping>,
     /// Addresses are given out downwards from here, and from the top again when the bottom is reached; 0 at first.
     cursor: u64,
@@ -134,6 +135,17 @@ pub struct IoSpace {
     /// What was refused since the bus looked last: start, length, access.
     refused: Mutex<Vec<(u64, u64, Permissions)>>,
     has_refused: AtomicBool,
+    /// Accesses through [`DeviceMemory`] are noted, for the trace and the fault plan.
+    noting: AtomicBool,
+    noted: Mutex<Vec<Noted>>,
+}
+
+/// An access through [`DeviceMemory`].
+#[derive(Clone, Debug)]
+pub(crate) struct Noted {
+    pub(crate) iova: u64,
+    pub(crate) len: u64,
+    pub(crate) access: Permissions,
 }
 
 /// The lowest address ever given out; below it lies what a null pointer with an offset reaches.
@@ -163,11 +175,26 @@ impl IoSpace {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            inner: RwLock::new(Inner { tlb: Iotlb::new(), live: Vec::new(), dead: VecDeque::new(), cursor: 0 }),
+            inner: RwLock::new(Inner { tlb: Iotlb::new(), live: BTreeMap::new(), dead: VecDeque::new(), cursor: 0 }),
             open: AtomicBool::new(false),
             refused: Mutex::new(Vec::new()),
             has_refused: AtomicBool::new(false),
+            noting: AtomicBool::new(false),
+            noted: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Turns the noting of accesses through [`DeviceMemory`] on or off.
+    pub(crate) fn set_noting(&self, noting: bool) {
+        self.noting.store(noting, Ordering::Relaxed);
+    }
+
+    /// Takes what was noted since the last call.
+    pub(crate) fn take_noted(&self) -> Vec<Noted> {
+        if !self.noting.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Lets accesses through [`DeviceMemory`] pass, or not: bus mastering was turned on or off, or the device is gone.
@@ -213,7 +240,7 @@ impl IoSpace {
             .tlb
             .set_mapping(GuestAddress(iova), mapping.physical, mapping.len as usize, mapping.direction.permissions())
             .ok()?;
-        inner.live.push(Mapping {
+        let live = Mapping {
             iova,
             len: mapping.len,
             physical: mapping.physical,
@@ -222,15 +249,15 @@ impl IoSpace {
             place: mapping.place,
             mapped_at: mapping.at,
             unmapped_at: None,
-        });
+        };
+        inner.live.insert(iova, live);
         Some(iova)
     }
 
     /// Takes the mapping that begins at `iova` away; the device faults there from now on. `None` if there is none.
     pub fn unmap(&self, iova: u64, at: Nanos) -> Option<Mapping> {
         let mut inner = self.write();
-        let index = inner.live.iter().position(|m| m.iova == iova)?;
-        let mut mapping = inner.live.swap_remove(index);
+        let mut mapping = inner.live.remove(&iova)?;
         inner.tlb.invalidate_mapping(GuestAddress(iova), mapping.len as usize);
         mapping.unmapped_at = Some(at);
         if inner.dead.len() == HISTORY {
@@ -243,20 +270,27 @@ impl IoSpace {
     /// The mappings that exist now, oldest address first.
     #[must_use]
     pub fn live(&self) -> Vec<Mapping> {
-        let mut live = self.read().live.clone();
+        let mut live: Vec<Mapping> = self.read().live.values().cloned().collect();
         live.sort_by_key(|m| (m.mapped_at, std::cmp::Reverse(m.iova)));
         live
+    }
+
+    /// The live mapping that holds all of these bytes.
+    #[must_use]
+    pub fn mapping_at(&self, iova: u64, len: u64) -> Option<Mapping> {
+        let inner = self.read();
+        inner.at(iova).filter(|m| len <= m.len - (iova - m.iova)).cloned()
     }
 
     /// Why the device may not do this; `None` if it may.
     #[must_use]
     pub fn fault(&self, iova: u64, len: u64, access: Permissions) -> Option<Fault> {
         let inner = self.read();
-        let Some(mapping) = inner.live.iter().find(|m| iova >= m.iova && iova - m.iova < m.len) else {
+        let Some(mapping) = inner.at(iova) else {
             let dead = inner.dead.iter().rev().find(|m| m.overlaps(iova, len));
             return Some(match dead {
                 Some(dead) => Fault::AfterUnmap(dead.clone()),
-                None => Fault::Unmapped(inner.live.iter().min_by_key(|m| m.iova.abs_diff(iova)).cloned()),
+                None => Fault::Unmapped(inner.live.values().min_by_key(|m| m.iova.abs_diff(iova)).cloned()),
             });
         };
         if len > mapping.len - (iova - mapping.iova) {
@@ -267,6 +301,11 @@ impl IoSpace {
 }
 
 impl Inner {
+    /// The live mapping that holds an address.
+    fn at(&self, iova: u64) -> Option<&Mapping> {
+        self.live.range(..=iova).next_back().map(|(_, m)| m).filter(|m| iova - m.iova < m.len)
+    }
+
     fn find_room(&mut self, span: u64, limit: u64) -> Option<u64> {
         let end = limit.saturating_add(1) & !(PAGE_SIZE - 1);
         // From the cursor down, then once more from the top: an address comes back as late as possible.
@@ -281,7 +320,7 @@ impl Inner {
         let mut at = end.checked_sub(span)?.checked_sub(PAGE_SIZE)?;
         while at >= BOTTOM {
             let clash =
-                self.live.iter().filter(|m| m.overlaps(at - PAGE_SIZE, span + 2 * PAGE_SIZE)).map(|m| m.iova).min();
+                self.live.values().filter(|m| m.overlaps(at - PAGE_SIZE, span + 2 * PAGE_SIZE)).map(|m| m.iova).min();
             match clash {
                 None => return Some(at),
                 Some(iova) => at = (iova & !(PAGE_SIZE - 1)).checked_sub(span + PAGE_SIZE)?,
@@ -344,10 +383,15 @@ impl Iommu for IoSpace {
             self.refuse(iova.0, length as u64, access);
             return Err(refuse("the range wraps around the address space"));
         }
-        Iotlb::lookup(Translations(self.read()), iova, length, access).map_err(|_| {
+        let found = Iotlb::lookup(Translations(self.read()), iova, length, access).map_err(|_| {
             self.refuse(iova.0, length as u64, access);
             refuse("not mapped for this access")
-        })
+        })?;
+        if self.noting.load(Ordering::Relaxed) {
+            let noted = Noted { iova: iova.0, len: length as u64, access };
+            self.noted.lock().unwrap_or_else(PoisonError::into_inner).push(noted);
+        }
+        Ok(found)
     }
 }
 

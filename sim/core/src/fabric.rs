@@ -1,15 +1,16 @@
 //! What all devices of a machine share (time, choices, trace, findings, faults, memory), and each device's port to it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, Permissions};
 
 use crate::choice::{Choices, Chooser, Point};
-use crate::device::{DmaError, InterruptMode};
-use crate::dma::{self, DeviceMemory, Fault, IoSpace, Ram};
+use crate::device::{Access, DmaError, InterruptMode};
+use crate::dma::{self, DeviceMemory, Fault, IoSpace, Noted, Ram};
 use crate::fault::{Applied, Behaviour, Faults, Plan, Verb};
 use crate::finding::{Finding, Place};
+use crate::monitor::Watched;
 use crate::pci::{Bar, ConfigSpace, Function, MsiState, MsixState, Raised, Register, command, offset};
 use crate::rules;
 use crate::time::{Nanos, Timers};
@@ -76,6 +77,8 @@ pub struct Port {
     pub(crate) memory_is_open: bool,
     /// The wake-up was delayed by the fault plan, and is not to be met by it again.
     pub(crate) wake_delayed: bool,
+    /// Interrupts that it raised and that its monitor was not told of yet; `None` if there is no monitor.
+    pub(crate) raised: Option<Vec<Option<u16>>>,
 }
 
 /// For each of the first 1024 dwords of a BAR the register that fills it.
@@ -123,8 +126,34 @@ impl Port {
             wake_blamed: false,
             memory_is_open: false,
             wake_delayed: false,
+            raised: None,
             function,
         }
+    }
+
+    /// Where the data of the window to the BARs lie in configuration space.
+    pub(crate) fn window_data(&self) -> u16 {
+        self.config.window().map_or(0, |(at, window)| at + u16::from(window.data))
+    }
+
+    /// The BAR access that an access to configuration space stands for, if it is to the data of the window.
+    pub(crate) fn window_at(&self, offset: u16, width: u8) -> Option<Access> {
+        let (at, window) = self.config.window()?;
+        let data = at + u16::from(window.data);
+        if offset + u16::from(width) <= data || offset >= data + 4 {
+            return None;
+        }
+        let width = u8::try_from(self.config.read(at + u16::from(window.length), 4)).ok()?;
+        let bar = self.config.read(at + u16::from(window.bar), 1) as u8;
+        let offset = u64::from(self.config.read(at + u16::from(window.offset), 4));
+        // What the BAR does not have is for the monitors to object to: a function ignores it.
+        let size = (*self.bars.get(usize::from(bar))?)?.size;
+        let fits = offset.checked_add(u64::from(width)).is_some_and(|end| end <= size);
+        (matches!(width, 1 | 2 | 4) && fits && offset.is_multiple_of(u64::from(width))).then_some(Access {
+            bar,
+            offset,
+            width,
+        })
     }
 
     pub(crate) fn interrupt_mode(&self) -> InterruptMode {
@@ -194,6 +223,10 @@ pub struct Fabric {
     pub(crate) faults: Faults,
     pub(crate) messages: VecDeque<Message>,
     pub(crate) delayed: Timers<Delayed>,
+    /// The rules that monitors put to the test, by id; collected if there is a set to collect them in.
+    pub exercised: Option<BTreeSet<&'static str>>,
+    /// What monitors watch of memory.
+    pub watched: Watched,
     /// The earliest wake-up that a device asked for; the end of time if none did.
     pub(crate) next_wake: Nanos,
     /// Devices whose pin is asserted, bit by id.
@@ -218,6 +251,8 @@ impl Fabric {
             faults: Faults::new(plan),
             messages: VecDeque::new(),
             delayed: Timers::default(),
+            exercised: None,
+            watched: Watched::default(),
             next_wake: Nanos::MAX,
             pins: 0,
             faulted: 0,
@@ -371,9 +406,13 @@ impl Fabric {
         self.blame(port, finding);
     }
 
-    /// Files what a device did because of its driver; not when a fault of the plan misled the device.
-    /// Files what was refused to accesses through the device's view of memory.
-    pub(crate) fn file_refused(&mut self, port: &Port) {
+    /// Settles what a device did through its view of memory: traces it, applies the fault plan to what it stored, and files what
+    /// was refused.
+    #[inline]
+    pub(crate) fn settle_memory(&mut self, port: &Port) {
+        for noted in port.io_space().take_noted() {
+            self.settle_noted(port, &noted);
+        }
         for (iova, len, access) in port.io_space().take_refused() {
             if port.removed {
                 continue;
@@ -383,6 +422,28 @@ impl Fabric {
         }
     }
 
+    #[cold]
+    fn settle_noted(&mut self, port: &Port, noted: &Noted) {
+        let Noted { iova, len, access } = *noted;
+        if access == Permissions::Read {
+            return self.event(|| Event::DmaRead { device: port.id, iova, len });
+        }
+        self.event(|| Event::DmaWrite { device: port.id, iova, len });
+        let applied = self.meet(Verb::DmaWrite, port, 0, iova, len);
+        if !matches!(applied, Some(Applied { behaviour: Behaviour::Corrupt | Behaviour::Choose, .. })) {
+            return;
+        }
+        // The driver has not run since: it sees only what is left here.
+        let mut stored = vec![0; len.min(1 << 20) as usize];
+        if port.memory.read_slice(&mut stored, GuestAddress(iova)).is_ok() {
+            self.spoil(applied, &mut stored);
+            // It was written a moment ago, so it can be written.
+            let _ = port.memory.write_slice(&stored, GuestAddress(iova));
+        }
+        let _ = port.io_space().take_noted();
+    }
+
+    /// Files what a device did because of its driver; not when a fault of the plan misled the device.
     fn blame(&mut self, port: &Port, finding: Finding) {
         if !self.is_misled(port.id) {
             self.report(finding.on_device(&port.name));
@@ -490,8 +551,11 @@ impl Fabric {
         }
     }
 
-    fn emit(&mut self, port: &Port, message: Message) {
+    fn emit(&mut self, port: &mut Port, message: Message) {
         self.operation(|| Event::Message { device: port.id, vector: message.vector });
+        if let Some(raised) = &mut port.raised {
+            raised.push(Some(message.vector));
+        }
         if !port.command(command::BUS_MASTER) {
             let what = format!(
                 "{} raised MSI vector {} with bus mastering off; the message is lost",
@@ -522,6 +586,9 @@ impl Fabric {
         }
         self.operation(|| Event::Level { device: port.id, asserted });
         if asserted {
+            if let Some(raised) = &mut port.raised {
+                raised.push(None);
+            }
             match self.meet(Verb::Irq, port, 0, 0, 1) {
                 Some(Applied { behaviour: Behaviour::Drop, .. }) => return,
                 Some(Applied { behaviour: Behaviour::Delay, delay, .. }) => {

@@ -109,6 +109,10 @@ impl IoCopyable for SysMemBackend {
     #[track_caller]
     unsafe fn copy_from_io(view: SysMem<'_, [u8]>, buffer: *mut u8) {
         let (start, size) = (view.ptr.cast::<u8>(), view.ptr.len());
+        if !machine::mem_is_watched(start, size) {
+            // SAFETY: as below. Nobody is told word by word.
+            return unsafe { machine::mem_copy_from(start, buffer, size) };
+        }
         let mut done = 0;
         while done < size {
             let from = start.wrapping_add(done);
@@ -126,6 +130,10 @@ impl IoCopyable for SysMemBackend {
     #[track_caller]
     unsafe fn copy_to_io(view: SysMem<'_, [u8]>, buffer: *const u8) {
         let (start, size) = (view.ptr.cast::<u8>(), view.ptr.len());
+        if !machine::mem_is_watched(start, size) {
+            // SAFETY: as below. Nobody is told word by word.
+            return unsafe { machine::mem_copy_to(start, buffer, size) };
+        }
         let mut done = 0;
         while done < size {
             let to = start.wrapping_add(done);

@@ -20,16 +20,28 @@ pub mod ordering {
 pub use ordering::{Full, Read, Write};
 
 /// The orderings that a barrier can have.
-trait MemoryBarrier {}
+trait MemoryBarrier {
+    /// As the machine calls it.
+    const KIND: machine::Barrier;
+}
 
-impl MemoryBarrier for Full {}
-impl MemoryBarrier for Read {}
-impl MemoryBarrier for Write {}
+impl MemoryBarrier for Full {
+    const KIND: machine::Barrier = machine::Barrier::Full;
+}
+
+impl MemoryBarrier for Read {
+    const KIND: machine::Barrier = machine::Barrier::Read;
+}
+
+impl MemoryBarrier for Write {
+    const KIND: machine::Barrier = machine::Barrier::Write;
+}
 
 /// What every barrier is. A point: devices may work, and interrupts arrive.
-fn run() {
+#[track_caller]
+fn run<T: MemoryBarrier>() {
     if super::in_task() {
-        machine::barrier();
+        machine::barrier(T::KIND);
     }
 }
 
@@ -49,8 +61,9 @@ fn run() {
 /// ```
 #[doc(alias = "rmb")]
 #[doc(alias = "wmb")]
+#[track_caller]
 pub fn mb<T: MemoryBarrier>(_: T) {
-    run();
+    run::<T>();
 }
 
 /// Orders memory accesses as other processors see them; for what devices see use [`dma_mb`].
@@ -58,8 +71,9 @@ pub fn mb<T: MemoryBarrier>(_: T) {
 /// Differs from Linux: the machine takes every barrier for a full one.
 #[doc(alias = "smp_rmb")]
 #[doc(alias = "smp_wmb")]
+#[track_caller]
 pub fn smp_mb<T: MemoryBarrier>(_: T) {
-    run();
+    run::<T>();
 }
 
 /// Orders accesses to memory that is shared with devices, as these see them.
@@ -67,6 +81,7 @@ pub fn smp_mb<T: MemoryBarrier>(_: T) {
 /// Differs from Linux: the machine takes every barrier for a full one.
 #[doc(alias = "dma_rmb")]
 #[doc(alias = "dma_wmb")]
+#[track_caller]
 pub fn dma_mb<T: MemoryBarrier>(_: T) {
-    run();
+    run::<T>();
 }

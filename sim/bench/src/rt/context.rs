@@ -1,5 +1,9 @@
 //! Contexts: pre-emption, interrupts on and off, and what kind of context the caller is in.
 
+use std::panic::Location;
+
+pub use bringup_core::Barrier;
+
 use crate::machine::try_with;
 
 /// What a barrier, and opening a section that was closed to interrupts or other tasks, costs in virtual nanoseconds: a loop
@@ -100,8 +104,20 @@ pub fn is_crashed() -> bool {
     try_with(|m| m.crashed).unwrap_or(false)
 }
 
-/// A memory barrier of any strength. A point.
-pub fn barrier() {
+/// A moment of the processor's time, and a point: what a loop that waits for others goes through.
+pub fn relax() {
     try_with(|m| m.bus.fabric.advance(STEP));
+    super::point();
+}
+
+/// A memory barrier. A point: devices may work, and interrupts arrive. The machine takes every barrier for a full one; monitors are
+/// told which it was.
+#[track_caller]
+pub fn barrier(kind: Barrier) {
+    let place = Location::caller();
+    try_with(|m| {
+        m.bus.fabric.advance(STEP);
+        super::watch::show_barrier(m, kind, place);
+    });
     super::point();
 }

@@ -120,6 +120,8 @@ pub fn free_coherent(device: DeviceId, iova: u64) {
     with(|m| {
         let at = m.now();
         let Some(mapping) = m.bus.port(device).io_space().unmap(iova, at) else { return };
+        m.bus.show_unmapped(device, iova, mapping.len, None);
+        m.follow_watches();
         let dma = &mut m.device(device).dma;
         if let Some(index) = dma.coherent.iter().position(|(known, _)| *known == iova) {
             let (_, ledger) = dma.coherent.swap_remove(index);
@@ -207,6 +209,7 @@ pub unsafe fn unmap_streaming(device: DeviceId, id: u32) {
         let at = m.now();
         for (iova, len) in &streaming.segments {
             m.bus.port(device).io_space().unmap(*iova, at);
+            m.bus.show_unmapped(device, *iova, *len, None);
             m.event(|| Event::Unmap { device, iova: *iova, len: *len });
         }
         if streaming.direction != Direction::ToDevice {

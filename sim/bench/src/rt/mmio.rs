@@ -5,6 +5,7 @@ use std::panic::Location;
 use bringup_core::Finding;
 
 use super::pci::{IoMap, MAP_BASE, MAP_SHIFT};
+use super::watch;
 use crate::machine::{Machine, with};
 use crate::rules;
 
@@ -102,6 +103,9 @@ impl Machine {
 #[inline]
 #[track_caller]
 pub unsafe fn mem_read(ptr: *const u8, width: u8) -> u64 {
+    if watch::is_watched(ptr, width.into()) {
+        watch::show_access(ptr, width.into(), false, Location::caller());
+    }
     // SAFETY: the caller's contract. Volatile, because a device may have written in between.
     unsafe {
         match width {
@@ -129,4 +133,34 @@ pub unsafe fn mem_write(ptr: *mut u8, width: u8, value: u64) {
             _ => ptr.cast::<u64>().write_volatile(value),
         }
     }
+    if watch::is_watched(ptr, width.into()) {
+        watch::show_access(ptr, width.into(), true, Location::caller());
+    }
+}
+
+/// Copies out of memory that a device may share, as `memcpy` does: of no particular width.
+///
+/// # Safety
+/// `from` must be valid for reads and `to` for writes of `len` bytes, and they must not overlap.
+#[inline]
+pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the caller's contract. What a device writes meanwhile comes from the same thread.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+}
+
+/// Copies into memory that a device may share, as `memcpy` does: of no particular width.
+///
+/// # Safety
+/// `to` must be valid for writes and `from` for reads of `len` bytes, and they must not overlap.
+#[inline]
+pub unsafe fn mem_copy_to(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: the caller's contract. A device looks from the same thread.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+}
+
+/// Whether monitors want to know of accesses to any of these bytes: what copies large pieces word by word asks once.
+#[inline]
+#[must_use]
+pub fn mem_is_watched(ptr: *const u8, len: usize) -> bool {
+    watch::is_watched(ptr, len)
 }

@@ -15,6 +15,7 @@ pub mod platform;
 pub mod resource;
 pub mod sched;
 pub mod time;
+pub(crate) mod watch;
 pub mod work;
 
 mod point;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bringup_core::pci::{BarKind, command, offset};
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Place};
+use bringup_core::{DeviceId, Place, Seen};
 
 use super::errno::{EBUSY, EINVAL, ENODEV, ENOMEM};
 use crate::ledger::{Kind, LedgerId};
@@ -167,6 +167,7 @@ pub fn bind(driver_id: u32, device: DeviceId) -> Option<Result<(), i32>> {
     with(|m| {
         let address = m.bus.address(device);
         let (name, code) = (driver.name(), result.err().unwrap_or(0));
+        m.bus.show(device, None, if code == 0 { Seen::Bound } else { Seen::Unbound });
         m.event(|| Event::Probe { driver: name.into(), device: address.clone(), result: code });
         if let Err(code) = result {
             m.device(device).binding = None;
@@ -193,6 +194,7 @@ pub fn unbind(device: DeviceId) -> bool {
     driver.remove(device);
     with(|m| {
         let address = m.bus.address(device);
+        m.bus.show(device, None, Seen::Unbound);
         m.event(|| Event::Unbind { driver: driver.name().into(), device: address });
         m.device(device).binding = None;
         m.check_released(device, "after unbind");

@@ -1,6 +1,6 @@
 //! Configuration space: bytes with a write mask, enforced here and nowhere else (PCIe 6.0 §7.5.1).
 
-use super::{BarKind, ExtendedCapability, Function, capability, command, offset, status};
+use super::{BarKind, ConfigWindow, ExtendedCapability, Function, capability, command, offset, status};
 
 /// What a write to configuration space changed; the bus acts on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct ConfigSpace {
     msix: Option<u16>,
     /// The byte and bit that start a function-level reset.
     reset: Option<(u16, u8)>,
+    /// A window to the BARs: where its capability begins, and its layout.
+    window: Option<(u16, ConfigWindow)>,
     last: u16,
 }
 
@@ -44,6 +46,7 @@ impl ConfigSpace {
             msi: None,
             msix: None,
             reset: None,
+            window: None,
             last: offset::CAPABILITIES,
         };
         space.put16(offset::VENDOR, function.vendor);
@@ -80,6 +83,9 @@ impl ConfigSpace {
         }
         let mut at = 0x40;
         for cap in &function.capabilities {
+            if let Some(window) = cap.window {
+                space.window = Some((at, window));
+            }
             at = space.append(at, cap.id, &cap.body, &cap.writable);
         }
         if let Some(msi) = &function.msi {
@@ -246,6 +252,19 @@ impl ConfigSpace {
     /// Sets bits that software may only read (a pending register), as the function itself does.
     pub fn set_read_only(&mut self, at: u16, value: u32) {
         self.put32(at, value);
+    }
+
+    /// Sets bytes as the function itself does, whether software may write them or not; what lies outside is ignored.
+    pub fn set_bytes(&mut self, at: u16, bytes: &[u8]) {
+        for (to, from) in self.bytes.iter_mut().skip(usize::from(at)).zip(bytes) {
+            *to = *from;
+        }
+    }
+
+    /// The window to the BARs, if there is one: where its capability begins, and its layout.
+    #[must_use]
+    pub fn window(&self) -> Option<(u16, ConfigWindow)> {
+        self.window
     }
 
     /// Everything as it was when the function was plugged in, as a function-level reset does (PCIe 6.0 §6.6.2): BARs and

@@ -161,6 +161,23 @@ pub struct Capability {
     pub body: Vec<u8>,
     /// Which bits of the body software may write; as long as the body.
     pub writable: Vec<u8>,
+    /// Whether it is a window through which BARs are reached, and how.
+    pub window: Option<ConfigWindow>,
+}
+
+/// A window of configuration space through which BARs are reached, for software that cannot map them. Its fields are byte
+/// offsets from the capability's start; the bus carries out the access when the data are read or written. At most one
+/// capability of a function has a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigWindow {
+    /// The byte that holds the BAR's number.
+    pub bar: u8,
+    /// The 32 bits that hold the offset in the BAR.
+    pub offset: u8,
+    /// The 32 bits that hold the length of the access: 1, 2 or 4; with any other nothing is accessed.
+    pub length: u8,
+    /// The 4 bytes of data.
+    pub data: u8,
 }
 
 /// An extended capability, in the list at 0x100 of a PCI Express function (PCIe 6.0 §7.6).
@@ -457,11 +474,14 @@ impl Function {
         if let Some(msix) = self.msix {
             self.check_msix(msix)?;
         }
-        let room: usize = self.capabilities.iter().map(|c| (c.body.len() + 2).next_multiple_of(4)).sum();
+        let bodies = self.capabilities.iter().map(|c| c.body.len());
+        let interrupts = self.msi.map(|msi| msi.registers().0.len()).into_iter().chain(self.msix.map(|_| 10));
+        let express = if self.express { Some(58) } else { self.flr.then_some(4) };
+        let room: usize = bodies.chain(interrupts).chain(express).map(|len| (len + 2).next_multiple_of(4)).sum();
         let far: usize = self.extended.iter().map(|c| (c.body.len() + 4).next_multiple_of(4)).sum();
         let odd = self.capabilities.iter().any(|c| c.body.len() != c.writable.len())
             || self.extended.iter().any(|c| c.body.len() != c.writable.len());
-        if room > 96 || far > 3840 || odd {
+        if room > 192 || far > 3840 || odd {
             return Err(DescribeError::Capabilities);
         }
         Ok(())

@@ -1,0 +1,475 @@
+//! The block device (virtio 1.4 §5.2).
+//!
+//! A request is a header of 16 bytes, data or segments, and a byte of status at the end, in whatever elements the driver likes.
+//! Requests are taken from the queues in bounded quanta, carried out at once, and given back when the device's latency is over.
+
+mod file;
+mod image;
+
+use std::collections::VecDeque;
+use std::io;
+
+use bringup_core::Nanos;
+use bringup_spec::virtio::blk::{CONFIG, HEADER, ID_LEN, SECTOR, config, feature, request, segment, status};
+use bringup_spec::virtio::{device_type, ring};
+
+pub use file::{FileImage, ImageError};
+pub use image::{Image, MemoryImage};
+
+use super::device::{Host, VirtioDevice};
+use super::queue::Chain;
+use crate::notices::Notices;
+
+/// How many requests a quantum takes.
+const REQUESTS: usize = 256;
+/// How many bytes it moves, about.
+const BYTES: u64 = 4 << 20;
+/// What is moved at once.
+const CHUNK: usize = 64 << 10;
+/// The most segments of a discard or write-zeroes request.
+const MOST_SEGMENTS: u32 = 16;
+/// The most sectors of a segment of one.
+const MOST_SECTORS: u32 = 1 << 21;
+
+/// What a block device is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlkOptions {
+    /// The driver is told that it may not write.
+    pub read_only: bool,
+    /// How many request queues there are, 1 to 64.
+    pub queues: u16,
+    /// The size of each, a power of two.
+    pub queue_size: u16,
+    /// The id, as far as it fits in 20 bytes.
+    pub serial: String,
+    /// The logical block size in bytes, a power of two from 512.
+    pub block_size: u32,
+    /// The physical one, not below.
+    pub physical_block_size: u32,
+    /// The most segments of a request, data only.
+    pub seg_max: u32,
+    /// The longest segment in bytes; not limited if 0.
+    pub size_max: u32,
+    /// FLUSH is offered, and with it a cache that the driver may turn off.
+    pub flush: bool,
+    /// DISCARD is offered.
+    pub discard: bool,
+    /// WRITE_ZEROES is offered.
+    pub write_zeroes: bool,
+    /// How long a request takes, in virtual nanoseconds.
+    pub latency: Nanos,
+}
+
+impl Default for BlkOptions {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            queues: 1,
+            queue_size: 256,
+            serial: "bringup".into(),
+            block_size: 512,
+            physical_block_size: 512,
+            seg_max: 254,
+            size_max: 0,
+            flush: true,
+            discard: true,
+            write_zeroes: true,
+            latency: 10_000,
+        }
+    }
+}
+
+/// A block device.
+#[derive(Debug)]
+pub struct Blk {
+    image: Box<dyn Image>,
+    options: BlkOptions,
+    notices: Notices,
+    /// The cache is on: a write is durable when it was flushed.
+    writeback: bool,
+    negotiated: u128,
+    buffer: Vec<u8>,
+    /// What was carried out and waits for its time.
+    done: VecDeque<Done>,
+    next_queue: u16,
+}
+
+#[derive(Debug)]
+struct Done {
+    at: Nanos,
+    queue: u16,
+    chain: Chain,
+    written: u32,
+}
+
+/// How a request ended, and how many bytes of data the device wrote.
+struct Outcome {
+    status: u8,
+    data: u64,
+}
+
+impl Outcome {
+    const FAILED: Self = Self { status: status::IOERR, data: 0 };
+    const UNSUPPORTED: Self = Self { status: status::UNSUPP, data: 0 };
+
+    fn of(result: Result<(), u8>) -> Self {
+        Self { status: result.err().unwrap_or(status::OK), data: 0 }
+    }
+}
+
+impl Blk {
+    /// A device over an image.
+    #[must_use]
+    pub fn new(image: impl Image + 'static, options: BlkOptions) -> Self {
+        Self::from_box(Box::new(image), options)
+    }
+
+    /// As [`new`](Self::new), for an image whose type is not known here.
+    #[must_use]
+    pub fn from_box(image: Box<dyn Image>, options: BlkOptions) -> Self {
+        let read_only = options.read_only || image.is_read_only();
+        Self {
+            image,
+            options: BlkOptions { read_only, ..options },
+            notices: Notices::default(),
+            writeback: true,
+            negotiated: 0,
+            buffer: vec![0; CHUNK],
+            done: VecDeque::new(),
+            next_queue: 0,
+        }
+    }
+
+    /// A device of `bytes` zeros in memory.
+    #[must_use]
+    pub fn memory(bytes: u64) -> Self {
+        Self::new(MemoryImage::new(bytes), BlkOptions::default())
+    }
+
+    /// Where it says what the host's storage said.
+    #[must_use]
+    pub fn notices(&self) -> Notices {
+        self.notices.clone()
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.negotiated >> bit & 1 != 0
+    }
+
+    fn capacity(&self) -> u64 {
+        self.image.size() / SECTOR
+    }
+
+    /// Whether what is written must be durable when the request ends.
+    fn writes_through(&self) -> bool {
+        !self.has(feature::FLUSH) || (self.has(feature::CONFIG_WCE) && !self.writeback)
+    }
+
+    /// The host's storage failed: says so, and fails the request.
+    fn checked(&self, verb: &str, result: io::Result<()>) -> Result<(), u8> {
+        result.map_err(|error| {
+            self.notices.add(format!("cannot {verb} {}: {}", self.image.name(), file::reason(&error)));
+            status::IOERR
+        })
+    }
+
+    fn config_bytes(&self) -> [u8; config::LEN as usize] {
+        let options = &self.options;
+        let mut bytes = [0; config::LEN as usize];
+        let mut put = |at: u32, value: &[u8]| bytes[at as usize..][..value.len()].copy_from_slice(value);
+        let capacity = self.capacity();
+        put(config::CAPACITY, &capacity.to_le_bytes());
+        put(config::SIZE_MAX, &options.size_max.to_le_bytes());
+        put(config::SEG_MAX, &options.seg_max.to_le_bytes());
+        // A made-up geometry, as disks of this size have it.
+        put(config::CYLINDERS, &(capacity / (16 * 63)).min(16383).to_le_bytes()[..2]);
+        put(config::HEADS, &[16]);
+        put(config::SECTORS, &[63]);
+        put(config::BLK_SIZE, &options.block_size.to_le_bytes());
+        let exponent = (options.physical_block_size / options.block_size.max(1)).max(1).trailing_zeros();
+        put(config::PHYSICAL_BLOCK_EXP, &[exponent as u8]);
+        put(config::MIN_IO_SIZE, &1_u16.to_le_bytes());
+        put(config::WRITEBACK, &[u8::from(self.writeback)]);
+        put(config::NUM_QUEUES, &options.queues.to_le_bytes());
+        put(config::MAX_DISCARD_SECTORS, &MOST_SECTORS.to_le_bytes());
+        put(config::MAX_DISCARD_SEG, &MOST_SEGMENTS.to_le_bytes());
+        put(config::DISCARD_SECTOR_ALIGNMENT, &(options.block_size / SECTOR as u32).to_le_bytes());
+        put(config::MAX_WRITE_ZEROES_SECTORS, &MOST_SECTORS.to_le_bytes());
+        put(config::MAX_WRITE_ZEROES_SEG, &MOST_SEGMENTS.to_le_bytes());
+        put(config::WRITE_ZEROES_MAY_UNMAP, &[1]);
+        bytes
+    }
+
+    // --- Requests ------------------------------------------------------------------------------------------------
+
+    /// Carries out one request and gives it back, at once or later.
+    fn carry_out(&mut self, host: &mut Host<'_, '_>, queue: u16, chain: Chain) -> u64 {
+        let moved = chain.readable_len() + chain.writable_len();
+        // Without a byte for the status nothing can be said.
+        let Some(room) = chain.writable_len().checked_sub(1) else {
+            host.push(queue, chain, 0);
+            return moved;
+        };
+        let mut header = [0; HEADER as usize];
+        let outcome = match host.read(&chain, 0, &mut header) {
+            Ok(got) if got as u64 == HEADER => self.perform(host, &chain, &header, room),
+            _ => Outcome::FAILED,
+        };
+        let written = match host.write(&chain, room, &[outcome.status]) {
+            // All bytes up to the status count as written only if they were.
+            Ok(1) if outcome.data == room => room + 1,
+            Ok(1) => outcome.data.max(u64::from(room == 0)),
+            _ => 0,
+        };
+        let done = Done {
+            at: host.now().saturating_add(self.options.latency),
+            queue,
+            chain,
+            written: u32::try_from(written).unwrap_or(u32::MAX),
+        };
+        // A device may answer in another order.
+        let place = match self.done.len() {
+            waiting @ 1.. => waiting - host.choose(2) as usize,
+            0 => 0,
+        };
+        let at = self.done.get(place).map_or(done.at, |later| later.at.min(done.at));
+        self.done.insert(place, Done { at, ..done });
+        moved
+    }
+
+    fn perform(&mut self, host: &mut Host<'_, '_>, chain: &Chain, header: &[u8; 16], room: u64) -> Outcome {
+        let [t0, t1, t2, t3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = *header;
+        let kind = u32::from_le_bytes([t0, t1, t2, t3]);
+        let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+        match kind {
+            request::IN => self.read(host, chain, sector, room),
+            request::OUT => Outcome::of(self.write(host, chain, sector)),
+            request::FLUSH if self.has(feature::FLUSH) => {
+                let flushed = self.image.flush();
+                Outcome::of(self.checked("flush", flushed))
+            }
+            request::GET_ID => self.get_id(host, chain, room),
+            request::DISCARD if self.has(feature::DISCARD) => Outcome::of(self.zero_segments(host, chain, kind)),
+            request::WRITE_ZEROES if self.has(feature::WRITE_ZEROES) => {
+                Outcome::of(self.zero_segments(host, chain, kind))
+            }
+            _ => Outcome::UNSUPPORTED,
+        }
+    }
+
+    /// The place of `len` bytes from a sector on, if the device has them.
+    fn place(&self, sector: u64, len: u64) -> Result<u64, u8> {
+        let whole = len != 0 && len.is_multiple_of(SECTOR);
+        let end = sector.checked_add(len / SECTOR).filter(|end| *end <= self.capacity());
+        end.filter(|_| whole).map(|_| sector * SECTOR).ok_or(status::IOERR)
+    }
+
+    fn read(&mut self, host: &mut Host<'_, '_>, chain: &Chain, sector: u64, room: u64) -> Outcome {
+        let Ok(place) = self.place(sector, room) else { return Outcome::FAILED };
+        let mut data = 0;
+        while data < room {
+            let piece = (room - data).min(CHUNK as u64) as usize;
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let got = self.image.read(place + data, &mut buffer[..piece]);
+            let written = match self.checked("read", got) {
+                Ok(()) => host.write(chain, data, &buffer[..piece]).unwrap_or(0),
+                Err(_) => 0,
+            };
+            self.buffer = buffer;
+            if written != piece {
+                return Outcome { status: status::IOERR, data };
+            }
+            data += piece as u64;
+        }
+        Outcome { status: status::OK, data }
+    }
+
+    fn write(&mut self, host: &mut Host<'_, '_>, chain: &Chain, sector: u64) -> Result<(), u8> {
+        let len = chain.readable_len() - HEADER;
+        let place = self.place(sector, len)?;
+        if self.options.read_only {
+            return Err(status::IOERR);
+        }
+        let mut done = 0;
+        while done < len {
+            let piece = (len - done).min(CHUNK as u64) as usize;
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let got = host.read(chain, HEADER + done, &mut buffer[..piece]).unwrap_or(0);
+            let stored = if got == piece { self.image.write(place + done, &buffer[..piece]) } else { Ok(()) };
+            self.buffer = buffer;
+            self.checked("write", stored)?;
+            if got != piece {
+                return Err(status::IOERR);
+            }
+            done += piece as u64;
+        }
+        self.settle_write()
+    }
+
+    fn settle_write(&mut self) -> Result<(), u8> {
+        if self.writes_through() {
+            let flushed = self.image.flush();
+            self.checked("flush", flushed)?;
+        }
+        Ok(())
+    }
+
+    fn get_id(&self, host: &mut Host<'_, '_>, chain: &Chain, room: u64) -> Outcome {
+        let mut id = [0; ID_LEN];
+        for (to, from) in id.iter_mut().zip(self.options.serial.bytes()) {
+            *to = from;
+        }
+        let piece = room.min(ID_LEN as u64);
+        match host.write(chain, 0, &id[..piece as usize]) {
+            Ok(written) if written as u64 == piece && piece == ID_LEN as u64 => {
+                Outcome { status: status::OK, data: piece }
+            }
+            Ok(written) => Outcome { status: status::IOERR, data: written as u64 },
+            Err(_) => Outcome::FAILED,
+        }
+    }
+
+    /// Discards or zeroes the segments of a request. Both make zeros of them here. All are checked before the first is touched.
+    fn zero_segments(&mut self, host: &mut Host<'_, '_>, chain: &Chain, kind: u32) -> Result<(), u8> {
+        let len = chain.readable_len() - HEADER;
+        let count = len / segment::SIZE;
+        if !len.is_multiple_of(segment::SIZE) || count == 0 || count > u64::from(MOST_SEGMENTS) {
+            return Err(status::IOERR);
+        }
+        if self.options.read_only {
+            return Err(status::IOERR);
+        }
+        let mut ranges = Vec::with_capacity(count as usize);
+        for index in 0..count {
+            let mut bytes = [0; segment::SIZE as usize];
+            let got = host.read(chain, HEADER + index * segment::SIZE, &mut bytes).unwrap_or(0);
+            if got != bytes.len() {
+                return Err(status::IOERR);
+            }
+            let [s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3, f0, f1, f2, f3] = bytes;
+            let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+            let sectors = u32::from_le_bytes([n0, n1, n2, n3]);
+            let flags = u32::from_le_bytes([f0, f1, f2, f3]);
+            // Of the flags, zeroing knows one and discarding none (§5.2.6.2).
+            let known = if kind == request::WRITE_ZEROES { segment::UNMAP } else { 0 };
+            if flags & !known != 0 {
+                return Err(status::UNSUPP);
+            }
+            if sectors > MOST_SECTORS {
+                return Err(status::IOERR);
+            }
+            let len = u64::from(sectors) * SECTOR;
+            // What is discarded may go, what is zeroed only if the driver says so.
+            let deallocate = kind == request::DISCARD || flags & segment::UNMAP != 0;
+            ranges.push((self.place(sector, len)?, len, deallocate));
+        }
+        for (place, len, deallocate) in ranges {
+            let zeroed = self.image.zero(place, len, deallocate);
+            self.checked("write", zeroed)?;
+        }
+        self.settle_write()
+    }
+
+    /// Gives back what is due, and asks to be woken for the rest.
+    fn give_back(&mut self, host: &mut Host<'_, '_>) {
+        let now = host.now();
+        while self.done.front().is_some_and(|done| done.at <= now) {
+            if let Some(done) = self.done.pop_front() {
+                host.push(done.queue, done.chain, done.written);
+            }
+        }
+        if let Some(next) = self.done.front() {
+            host.wake_in(next.at.saturating_sub(now));
+        }
+    }
+}
+
+impl VirtioDevice for Blk {
+    fn device_type(&self) -> u16 {
+        device_type::BLOCK
+    }
+
+    fn features(&self) -> u128 {
+        let options = &self.options;
+        let bit = |number: u32, on: bool| u128::from(on) << number;
+        bit(feature::SEG_MAX, options.seg_max != 0)
+            | bit(feature::SIZE_MAX, options.size_max != 0)
+            | bit(feature::GEOMETRY, true)
+            | bit(feature::RO, options.read_only)
+            | bit(feature::BLK_SIZE, true)
+            | bit(feature::FLUSH, options.flush)
+            | bit(feature::CONFIG_WCE, options.flush)
+            | bit(feature::TOPOLOGY, true)
+            | bit(feature::MQ, options.queues > 1)
+            | bit(feature::DISCARD, options.discard && !options.read_only)
+            | bit(feature::WRITE_ZEROES, options.write_zeroes && !options.read_only)
+    }
+
+    fn queues(&self) -> Vec<u16> {
+        vec![self.options.queue_size.clamp(1, ring::MAX_SIZE); usize::from(self.options.queues.clamp(1, 64))]
+    }
+
+    fn config_len(&self) -> usize {
+        config::LEN as usize
+    }
+
+    fn read_config(&self, offset: usize, into: &mut [u8]) {
+        let bytes = self.config_bytes();
+        for (index, to) in into.iter_mut().enumerate() {
+            *to = bytes.get(offset + index).copied().unwrap_or(0);
+        }
+    }
+
+    fn write_config(&mut self, _host: &mut Host<'_, '_>, offset: usize, from: &[u8]) {
+        let field = CONFIG.iter().find(|field| field.writable && field.offset as usize == offset);
+        if let (Some(_), [value]) = (field, from)
+            && self.has(feature::CONFIG_WCE)
+        {
+            self.writeback = *value != 0;
+            if !self.writeback {
+                // What was cached until now is made durable before the cache is off.
+                let flushed = self.image.flush();
+                let _ = self.checked("flush", flushed);
+            }
+        }
+    }
+
+    fn start(&mut self, _host: &mut Host<'_, '_>, features: u128) {
+        self.negotiated = features;
+    }
+
+    fn work(&mut self, host: &mut Host<'_, '_>) {
+        self.give_back(host);
+        let queues = host.queue_count().max(1);
+        let (mut taken, mut moved, mut empty) = (0, 0, 0);
+        // Turn by turn, so that no queue starves another.
+        while empty < queues {
+            if taken == REQUESTS || moved >= BYTES {
+                host.wake_in(super::device::KICK_NS);
+                break;
+            }
+            let queue = self.next_queue % queues;
+            self.next_queue = (queue + 1) % queues;
+            match host.pop(queue) {
+                Some(chain) => {
+                    moved += self.carry_out(host, queue, chain);
+                    taken += 1;
+                    empty = 0;
+                }
+                None => empty += 1,
+            }
+        }
+        self.give_back(host);
+    }
+
+    fn reset_queue(&mut self, index: u16) {
+        self.done.retain(|done| done.queue != index);
+    }
+
+    fn reset(&mut self) {
+        self.done.clear();
+        self.writeback = true;
+        self.negotiated = 0;
+        self.next_queue = 0;
+    }
+}
