@@ -285,18 +285,28 @@ impl IoSpace {
     /// Why the device may not do this; `None` if it may.
     #[must_use]
     pub fn fault(&self, iova: u64, len: u64, access: Permissions) -> Option<Fault> {
+        self.resolve(iova, len, access).err().map(|fault| *fault)
+    }
+
+    /// Where `len` bytes are in the machine's memory, if the device may access them so.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn resolve(&self, iova: u64, len: u64, access: Permissions) -> Result<GuestAddress, Box<Fault>> {
         let inner = self.read();
-        let Some(mapping) = inner.at(iova) else {
-            let dead = inner.dead.iter().rev().find(|m| m.overlaps(iova, len));
-            return Some(match dead {
+        match inner.at(iova) {
+            Some(mapping) if len <= mapping.len - (iova - mapping.iova) => {
+                match mapping.direction.permissions().allow(access) {
+                    true => Ok(GuestAddress(mapping.physical.0 + (iova - mapping.iova))),
+                    false => Err(Box::new(Fault::Direction(mapping.clone()))),
+                }
+            }
+            Some(mapping) => Err(Box::new(Fault::Overrun(mapping.clone()))),
+            None => Err(Box::new(match inner.dead.iter().rev().find(|m| m.overlaps(iova, len)) {
                 Some(dead) => Fault::AfterUnmap(dead.clone()),
                 None => Fault::Unmapped(inner.live.values().min_by_key(|m| m.iova.abs_diff(iova)).cloned()),
-            });
-        };
-        if len > mapping.len - (iova - mapping.iova) {
-            return Some(Fault::Overrun(mapping.clone()));
+            })),
         }
-        (!mapping.direction.permissions().allow(access)).then(|| Fault::Direction(mapping.clone()))
     }
 }
 
