@@ -335,8 +335,8 @@ fn segments<'a>(
     let last = (out.len() + input.len()).wrapping_sub(1);
     let readable = out.iter().map(|segment| (segment, 0));
     let writable = input.iter().map(|segment| (segment, WRITE));
-    readable
-        .chain(writable)
+    // The prelude has a `chain` of initialisers too.
+    Iterator::chain(readable, writable)
         .enumerate()
         .map(move |(index, (segment, flag))| (segment, flag, index == last))
 }
