@@ -114,8 +114,8 @@ impl Transport {
     /// # Errors
     ///
     /// `ENODEV` if the function has no usable modern interface or is gone, `ETIMEDOUT` if the reset does not end.
-    pub(crate) fn new<'a>(
-        pdev: &'a pci::Device<Core<'_>>,
+    pub(crate) fn new(
+        pdev: &pci::Device<Core<'_>>,
         name: &'static CStr,
     ) -> Result<impl PinInit<Self, Error> + use<>> {
         pdev.enable_device_mem()?;

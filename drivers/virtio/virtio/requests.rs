@@ -539,6 +539,11 @@ impl Ring {
         self.queue.enable_interrupts()
     }
 
+    /// The queue's size, in elements.
+    pub(crate) fn size(&self) -> u16 {
+        self.queue.size()
+    }
+
     /// The queue's size in elements, and where it is.
     pub(super) fn place(&self) -> (u16, [DmaAddress; 3]) {
         (self.queue.size(), self.queue.addresses())
@@ -593,9 +598,14 @@ impl Ring {
             if entry.state == State::Pending {
                 // There is room for all slots.
                 let _ = self.order.push_within_capacity((entry.serial, slot as u16));
+                // Down to its place; the library's sort is a lot of code for so few.
+                let mut at = self.order.len() - 1;
+                while at > 0 && self.order[at - 1] > self.order[at] {
+                    self.order.swap(at - 1, at);
+                    at -= 1;
+                }
             }
         }
-        self.order.as_mut_slice().sort_unstable();
         while self.pending.pop().is_some() {}
         for (_, slot) in self.order.iter() {
             self.pending.push(*slot);
