@@ -1,5 +1,13 @@
 //! The virtio monitor (virtio 1.4).
 
+#[cfg_attr(not(test), allow(dead_code, reason = "the follower of the transport is what follows rings"))]
+mod packed;
+#[cfg_attr(not(test), allow(dead_code, reason = "the follower of the transport is what follows rings"))]
+mod ring;
+pub mod rules;
+#[cfg_attr(not(test), allow(dead_code, reason = "the follower of the transport is what follows rings"))]
+mod split;
+
 use bringup_core::pci::{ConfigSpace, Function};
 use bringup_core::{Monitor, Seen, Sight};
 

@@ -1,0 +1,3 @@
+//! The rules of the virtio monitor, by what they are about.
+
+pub mod ring;
