@@ -310,19 +310,55 @@ impl Function {
     ) -> Result<R> {
         let queue = self.queue(index)?;
         let signal = self.link.signals.get(usize::from(index)).ok_or(EINVAL)?;
+        let mut waiting = false;
+        let result = self.wait_on(queue, signal, patience, &mut waiting, &mut ready);
+        if waiting {
+            queue.with(|ring| ring.set_waiting(false));
+        }
+        result
+    }
+
+    fn wait_on<R>(
+        &self,
+        queue: &Requests,
+        signal: &Signal,
+        patience: bool,
+        waiting: &mut bool,
+        ready: &mut impl FnMut(&mut Ring) -> Option<R>,
+    ) -> Result<R> {
         let mut left: Jiffies = msecs_to_jiffies(TIMEOUT_MS);
         let mut expired = false;
         loop {
             let seen = signal.count();
             let condition = *self.condition.lock();
-            let looked = queue.with(|ring| {
+            let (looked, others) = queue.with(|ring| {
+                let completed = ring.completed();
                 let reaped = ring.reap(&self.link);
                 // What came before the device broke counts.
-                match ready(ring) {
-                    Some(found) => Ok((Some(found), false)),
-                    None => Ok((None, reaped.and_then(|()| ring.listen())?)),
+                let found = ready(ring);
+                let done = found.is_some();
+                if done == *waiting {
+                    ring.set_waiting(!done);
+                    *waiting = !done;
                 }
+                // Whoever else waits counts on an interrupt, which reaping turned off, and what it waits for may have
+                // been reaped here.
+                let others = ring.others_wait(*waiting);
+                let listening = if done && !others {
+                    Ok(false)
+                } else {
+                    reaped.and_then(|()| ring.listen())
+                };
+                let more = listening != Ok(false) || ring.completed() != completed;
+                let looked = found.map_or_else(|| listening.map(|_| None), |found| Ok(Some(found)));
+                (
+                    looked.map(|found| (found, listening == Ok(true))),
+                    others && more,
+                )
             });
+            if others {
+                signal.raise();
+            }
             let mut trouble = match looked {
                 Ok((Some(found), _)) => return Ok(found),
                 Ok((None, true)) => continue,

@@ -181,6 +181,8 @@ pub(crate) struct Ring {
     completed: u64,
     /// Somebody waits for a free slot.
     starving: bool,
+    /// How many wait until the device is done with something.
+    waiting: u32,
     /// Room to sort slots in.
     order: KVec<(u64, u16)>,
     memory: DmaAddress,
@@ -228,6 +230,7 @@ impl Requests {
             serial: 0,
             completed: 0,
             starving: false,
+            waiting: 0,
             order: KVec::with_capacity(usize::from(slots), GFP_KERNEL)?,
             memory: memory.dma_address(),
             stride,
@@ -511,7 +514,7 @@ impl Ring {
         self.queue.add(out, input, slot)
     }
 
-    /// Takes back what the device is done with, and shows it what is pending.
+    /// Takes back what the device is done with, and shows it what is pending. Interrupts are off then.
     ///
     /// # Errors
     ///
@@ -529,6 +532,25 @@ impl Ring {
             self.push_on(link)?;
         }
         Ok(())
+    }
+
+    /// Somebody waits for the device from now on, or does not any more.
+    pub(super) fn set_waiting(&mut self, waiting: bool) {
+        self.waiting = if waiting {
+            self.waiting.saturating_add(1)
+        } else {
+            self.waiting.saturating_sub(1)
+        };
+    }
+
+    /// Whether anybody waits, besides the caller if it does.
+    pub(super) fn others_wait(&self, caller: bool) -> bool {
+        self.waiting > u32::from(caller)
+    }
+
+    /// How many chains came back since it was last asked to [take](Self::take_completed) the count.
+    pub(super) fn completed(&self) -> u64 {
+        self.completed
     }
 
     /// Asks the device to interrupt when it is done with something; `true` if it is, and may not.
