@@ -38,6 +38,22 @@ static ALL: &[Bundled] = &[
         takes_input: false,
         exercise: exercise::generic,
     },
+    Bundled {
+        name: "virtio_blk",
+        summary: "virtio disks: sectors through /dev/vblk0, read and written at any position; flush, discard, zeroes",
+        module: &virtio_blk::BRINGUP_MODULE,
+        default_devices: &["virtio-blk"],
+        takes_input: false,
+        exercise: exercise::generic,
+    },
+    Bundled {
+        name: "virtio_rng",
+        summary: "virtio entropy devices: random bytes from /dev/vrng0",
+        module: &virtio_rng::BRINGUP_MODULE,
+        default_devices: &["virtio-rng"],
+        takes_input: false,
+        exercise: exercise::generic,
+    },
 ];
 
 pub(crate) fn all() -> &'static [Bundled] {
