@@ -4,7 +4,7 @@
 
 use super::virtio::{
     feature,
-    function::Function,
+    function::{Function, Patience},
     pci::Transport,
     requests::{Layout, Parts, Requests},
     ring::Shape,
@@ -308,9 +308,11 @@ impl<'a> Window<'a> {
         }
         self.disk
             .function
-            .wait(self.queue.index(), true, |ring| match ring.take(slots) {
-                0 => None,
-                taken => Some(taken),
+            .wait(self.queue.index(), Patience::Bounded, |ring| {
+                match ring.take(slots) {
+                    0 => None,
+                    taken => Some(taken),
+                }
             })
     }
 
@@ -729,7 +731,7 @@ impl Disk {
             Some(result) => result?,
             None => self
                 .function
-                .wait(queue.index(), true, |ring| ring.result(slot))??,
+                .wait(queue.index(), Patience::Bounded, |ring| ring.result(slot))??,
         };
         let mut status = [0];
         queue.read(slot, STATUS, &mut status)?;
