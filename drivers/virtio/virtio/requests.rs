@@ -279,7 +279,27 @@ impl Requests {
         });
     }
 
-    /// Releases a slot, whatever it is used for.
+    /// Fills the queue with buffers: all slots, with so many bytes each for the device to write. It sees them when it is
+    /// started.
+    pub(crate) fn post_all(&self, len: usize) {
+        self.with(|ring| {
+            let mut slot = [0];
+            while ring.take(&mut slot) == 1 {
+                ring.submit(slot[0], Parts::new().writable(0, len), true);
+            }
+        });
+    }
+
+    /// Gives a buffer that was received back to the queue.
+    pub(crate) fn post(&self, link: &Link, slot: u16, len: usize) {
+        self.with(|ring| {
+            ring.submit(slot, Parts::new().writable(0, len), true);
+            // A device that broke down is met by whoever waits.
+            let _ = ring.push_on(link);
+        });
+    }
+
+    /// Releases slots, whatever they are used for.
     pub(crate) fn release(&self, link: &Link, slots: &[u16]) {
         let starving = self.with(|ring| {
             for slot in slots {
@@ -534,12 +554,12 @@ impl Ring {
         Ok(())
     }
 
-    /// Somebody waits for the device from now on, or does not any more.
-    pub(super) fn set_waiting(&mut self, waiting: bool) {
-        self.waiting = if waiting {
-            self.waiting.saturating_add(1)
-        } else {
-            self.waiting.saturating_sub(1)
+    /// Somebody waits for the device now, or does not, and did so before or did not.
+    pub(super) fn set_waiting(&mut self, before: bool, now: bool) {
+        self.waiting = match (before, now) {
+            (false, true) => self.waiting.saturating_add(1),
+            (true, false) => self.waiting.saturating_sub(1),
+            _ => self.waiting,
         };
     }
 
