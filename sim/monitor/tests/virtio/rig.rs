@@ -73,7 +73,7 @@ impl Rig {
     /// Turns MSI-X on, all vectors unmasked.
     pub(crate) fn enable_messages(&mut self) {
         let at = self.bus.port(self.device).config().msix_offset().unwrap();
-        let count = (self.bus.config_read(self.device, at + 2, 2) & 0x7ff) as u64 + 1;
+        let count = u64::from(self.bus.config_read(self.device, at + 2, 2) & 0x7ff) + 1;
         for entry in 0..count {
             for (word, value) in [0xfee0_0000, 0, entry, 0].into_iter().enumerate() {
                 self.bus.bar_write(self.device, 1, entry * 16 + word as u64 * 4, 4, value, None);
@@ -149,14 +149,7 @@ impl Rig {
         self.accepted = accepted;
         for select in 0..3 {
             self.write(common::DRIVER_FEATURE_SELECT, 4, select);
-            self.write(
-                common::DRIVER_FEATURE,
-                4,
-                accepted as u64 >> (32 * (select % 2)) & 0xffff_ffff * u64::from(select < 2),
-            );
-            if select == 2 {
-                self.write(common::DRIVER_FEATURE, 4, (accepted >> 64) as u64 & 0xffff_ffff);
-            }
+            self.write(common::DRIVER_FEATURE, 4, u64::from((accepted >> (32 * select)) as u32));
         }
     }
 
