@@ -63,6 +63,7 @@ impl Life {
     /// The driver writes the status.
     pub(super) fn status_written(&mut self, sight: &mut Sight<'_>, layout: &Layout, kind: &mut Kind, new: u8) {
         if new == 0 {
+            self.reading.settle(sight);
             kind.ends(sight);
             *kind = Kind::new(layout.device_type);
             self.restart();

@@ -220,10 +220,13 @@ impl Net {
             |number: u32| payload::bytes(sight, elements, false, 10 + u64::from(number) * 2).map(u16::from_le_bytes);
         // An entry names a receive queue by half its number.
         let entries = (0..size).map_while(entry);
-        let dead = entries.map(|entry| u32::from(entry & 0x7fff) * 2).find(|index| !is_live(facts, *index));
+        let receives = |index: u32| {
+            is_live(facts, index) && u16::try_from(index).is_ok_and(|index| role(facts, index) == Some(Role::Receive))
+        };
+        let dead = entries.map(|entry| u32::from(entry & 0x7fff) * 2).find(|index| !receives(*index));
         let queues = entry(size);
         judge(sight, &rule::RSS_QUEUES, dead.is_none(), || {
-            format!("the indirection table names queue {}, which is not enabled", dead.unwrap_or_default())
+            format!("the indirection table names queue {}, which is no enabled receive queue", dead.unwrap_or_default())
         });
         if let Some(pairs) = queues {
             self.pairs = Some(self.pairs.unwrap_or(1).max(pairs));
