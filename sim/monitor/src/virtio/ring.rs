@@ -164,7 +164,6 @@ impl Ring {
 
     /// Says how many elements the device takes in one chain at most, where its type has such a limit (packed queues: virtio 1.4
     /// §2.8.17, §2.8.19).
-    #[cfg_attr(not(test), allow(dead_code, reason = "for the checks of the device types that have a limit"))]
     pub(super) fn limit(&mut self, elements: u32) {
         forward!(self, ledger().limit(elements));
     }
