@@ -392,3 +392,31 @@ fn an_id_of_nonsense_is_not_the_drivers_fault() {
     assert_eq!(queue.stand.verdict().found, [""; 0]);
     assert!(queue.stand.share(|shared| shared.ring.as_mut().unwrap().is_lost()));
 }
+
+#[test]
+fn a_heads_flags_may_be_stored_together_with_its_length_and_id() {
+    let mut queue = Queue::new(&[], true);
+    queue.start();
+    queue.stand.put(queue.at(0), &queue.readable.to_le_bytes());
+    queue.stand.barrier(Barrier::Write);
+    let mut rest = [0; 8];
+    rest[0] = 16;
+    rest[6..].copy_from_slice(&AVAIL.to_le_bytes());
+    queue.stand.put(queue.at(0) + 8, &rest);
+    queue.stand.kick(0, 2);
+    assert_eq!(queue.stand.share(|shared| shared.exposed.len()), 1);
+    assert_eq!(queue.stand.verdict().found, [""; 0]);
+}
+
+#[test]
+fn a_kick_stays_owed_while_the_slot_that_is_named_stays_among_those_made_available() {
+    let mut queue = Queue::new(&[feature::EVENT_IDX], false);
+    queue.start();
+    queue.want(1 | 1 << 15, 2);
+    queue.list(0, &[NEXT, 0]);
+    queue.stand.device(|_| {});
+    queue.list(1, &[0]);
+    queue.want(1 << 15, 2);
+    queue.stand.idle();
+    assert_eq!(queue.stand.verdict().found, [rules::IMP_PACK_16.id]);
+}

@@ -445,3 +445,34 @@ fn a_mixed_chain_is_shown_with_all_its_elements() {
     assert_eq!(exposed[0].id, 3);
     assert_eq!(queue.stand.verdict().found, [""; 0]);
 }
+
+#[test]
+fn a_kick_stays_owed_while_the_event_stays_among_what_was_filled() {
+    let mut queue = Queue::new(&[feature::EVENT_IDX], false);
+    queue.start();
+    queue.avail_event(1);
+    for head in 0..SIZE {
+        queue.desc(head, 0, 0);
+    }
+    queue.expose(&[0, 1]);
+    queue.stand.device(|_| {});
+    queue.expose(&[2]);
+    queue.avail_event(0);
+    queue.stand.idle();
+    assert_eq!(queue.stand.verdict().found, [rules::VQ_SPLIT_EVT_D_11.id]);
+}
+
+#[test]
+fn a_kick_is_not_owed_any_more_once_the_event_left_what_was_filled() {
+    let mut queue = Queue::new(&[feature::EVENT_IDX], false);
+    queue.start();
+    queue.avail_event(1);
+    queue.desc(0, 0, 0);
+    queue.desc(1, 0, 0);
+    queue.expose(&[0, 1]);
+    queue.stand.device(|_| {});
+    queue.avail_event(2);
+    queue.avail_event(1);
+    queue.stand.idle();
+    assert_eq!(queue.stand.verdict().found, [""; 0]);
+}
