@@ -64,7 +64,7 @@ impl Life {
     pub(super) fn status_written(&mut self, sight: &mut Sight<'_>, layout: &Layout, kind: &mut Kind, new: u8) {
         if new == 0 {
             self.reading.settle(sight);
-            kind.ends(sight);
+            kind.ends(sight, &self.facts());
             *kind = Kind::new(layout.device_type);
             self.restart();
             return;

@@ -82,6 +82,16 @@ fn several() -> Plan {
         })
 }
 
+/// A driver that reads that it is to announce itself.
+fn announcing() -> Plan {
+    const ANNOUNCE: &[u32] = &[feature::CTRL_VQ, feature::GUEST_ANNOUNCE, feature::STATUS];
+    let device = || VirtioPci::new(Anything::new(device_type::NETWORK, ANNOUNCE).with(config::STATUS, &[3, 0]));
+    Plan::new(device, u128::MAX, &[0, 1, 2]).then(|rig| {
+        rig.request(1, &[&[0; 12], &[0; 60]], &[]);
+        rig.config(config::STATUS, 2);
+    })
+}
+
 fn rss(types: u32, mask: u16, table: &[u16]) -> Vec<u8> {
     let mut bytes = [&types.to_le_bytes()[..], &mask.to_le_bytes(), &[0; 2]].concat();
     table.iter().for_each(|entry| bytes.extend(entry.to_le_bytes()));
@@ -90,7 +100,7 @@ fn rss(types: u32, mask: u16, table: &[u16]) -> Vec<u8> {
 }
 
 fn command(rig: &mut Rig, queue: u16, class: u8, command: u8, data: &[u8]) {
-    rig.request(queue, &[&[class, command], data], &[1]);
+    rig.request(queue, &[&[&[class, command], data].concat()], &[1]);
 }
 
 /// Sends a packet with flags, segmentation and the size of segments.
@@ -199,6 +209,9 @@ planted! {
     a_mac_table_of_one_list_is_found: "NET-CTRL-D-05",
         several(),
         |plan| plan.then(|rig| command(rig, 4, ctrl::MAC, ctrl::MAC_TABLE_SET, &[0; 4]));
+    an_announcement_that_is_not_acknowledged_is_found: "NET-CTRL-D-08",
+        announcing().then(|rig| command(rig, 2, ctrl::ANNOUNCE, ctrl::ANNOUNCE_ACK, &[])),
+        |_| announcing();
     pairs_that_are_not_enabled_are_found: "NET-CTRL-D-12",
         several(),
         |_| Plan::new(|| device(MQ), u128::MAX, &[])

@@ -1,7 +1,7 @@
 //! Network devices (virtio 1.4 §5.1).
 
 use bringup_core::Sight;
-use bringup_spec::virtio::net::{config, ctrl, feature, header};
+use bringup_spec::virtio::net::{config, ctrl, feature, header, link};
 
 use super::payload;
 use crate::virtio::judge::judge;
@@ -30,6 +30,10 @@ const COAL_VQ_GET: u8 = 3;
 pub(in crate::virtio) struct Net {
     /// How many queue pairs the driver set; `None` before it did.
     pairs: Option<u16>,
+    /// An announcement was acknowledged.
+    acknowledged: bool,
+    /// There was a time at which nothing went on: the driver could have answered.
+    rested: bool,
 }
 
 /// What a queue is for.
@@ -77,6 +81,20 @@ pub(super) fn enabled(sight: &mut Sight<'_>, facts: &Facts<'_>, index: u16) {
 }
 
 impl Net {
+    pub(super) fn idle(&mut self) {
+        self.rested = true;
+    }
+
+    /// The driver is done with the device: what it was asked should have been answered.
+    pub(super) fn ends(&self, sight: &mut Sight<'_>, facts: &Facts<'_>) {
+        let asked = facts.config.get(config::STATUS, 2).is_some_and(|status| status & u64::from(link::ANNOUNCE) != 0);
+        if asked && self.rested && facts.has(feature::GUEST_ANNOUNCE) && !facts.live.is_empty() {
+            judge(sight, &rule::ANNOUNCED, self.acknowledged, || {
+                "the status asked for an announcement, and ANNOUNCE_ACK was never sent".into()
+            });
+        }
+    }
+
     /// The driver made a chain available.
     pub(super) fn exposed(&mut self, sight: &mut Sight<'_>, facts: &Facts<'_>, index: u16, elements: &[Element]) {
         match role(facts, index) {
@@ -132,6 +150,7 @@ impl Net {
         let Some([class, command]) = payload::bytes::<2>(sight, elements, false, 0) else { return };
         let what = |needs: &str| format!("command {command} of class {class} was sent without {needs}");
         match (class, command) {
+            (ctrl::ANNOUNCE, ctrl::ANNOUNCE_ACK) => self.acknowledged = true,
             (ctrl::RX, ctrl::RX_PROMISC | ctrl::RX_ALLMULTI) => {
                 judge(sight, &rule::CTRL_RX, facts.has(feature::CTRL_RX), || what("CTRL_RX"));
             }
