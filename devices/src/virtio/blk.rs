@@ -18,6 +18,7 @@ pub use image::{Image, MemoryImage};
 
 use super::device::{Host, VirtioDevice};
 use super::queue::Chain;
+use crate::hosted::reason;
 use crate::notices::Notices;
 
 /// How many requests a quantum takes.
@@ -146,6 +147,12 @@ impl Blk {
         Self::new(MemoryImage::new(bytes), BlkOptions::default())
     }
 
+    /// Has it say what the host's storage said somewhere else.
+    #[must_use]
+    pub fn tell(self, notices: Notices) -> Self {
+        Self { notices, ..self }
+    }
+
     /// Where it says what the host's storage said.
     #[must_use]
     pub fn notices(&self) -> Notices {
@@ -168,7 +175,7 @@ impl Blk {
     /// The host's storage failed: says so, and fails the request.
     fn checked(&self, verb: &str, result: io::Result<()>) -> Result<(), u8> {
         result.map_err(|error| {
-            self.notices.add(format!("cannot {verb} {}: {}", self.image.name(), file::reason(&error)));
+            self.notices.add(format!("cannot {verb} {}: {}", self.image.name(), reason(&error)));
             status::IOERR
         })
     }

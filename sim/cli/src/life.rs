@@ -7,7 +7,7 @@ use bringup_bench::rt::platform::PlatformDevice;
 use bringup_bench::{Bench, Builder, Errno};
 use bringup_core::choice::{Replay, Seeded};
 use bringup_core::{Plan, Stream};
-use bringup_devices::registry;
+use bringup_devices::registry::{self, Workshop};
 
 use crate::args::RunArgs;
 use crate::bundled::{self, Bundled};
@@ -274,13 +274,13 @@ impl Life {
         self.devices == default_devices(&self.driver)
     }
 
-    /// Describes the machine of this life; `traced`: the trace is wanted.
-    pub(crate) fn builder(&self, traced: bool) -> Result<Builder, Failure> {
+    /// Describes the machine of this life, with devices of `workshop`; `traced`: the trace is wanted.
+    pub(crate) fn builder(&self, workshop: &Workshop, traced: bool) -> Result<Builder, Failure> {
         let mut builder = Bench::builder();
         let mut names: Vec<String> = Vec::new();
         let mut platform: Vec<PlatformDevice> = Vec::new();
         for spec in &self.devices {
-            match Plug::parse(spec)? {
+            match Plug::make(spec, workshop)? {
                 Plug::Pci(kind, device) => {
                     let same = names.iter().filter(|name| **name == kind).count();
                     let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bringup_bench::module::Loadable;
 use bringup_bench::{Bench, Report};
+use bringup_devices::registry::Workshop;
 
 use crate::args::RunArgs;
 use crate::driver_build::shown_paths;
@@ -36,7 +37,8 @@ pub(crate) fn run(args: &RunArgs, linked: Option<&'static Loadable>, out: &mut O
 /// Runs a life and tells what happened in it; the exit status.
 pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, Failure> {
     out.paths = shown_paths(life.driver.file());
-    let bench = life.builder(outputs.trace.is_some())?.build().map_err(Failure::new)?;
+    let workshop = Workshop::new();
+    let bench = life.builder(&workshop, outputs.trace.is_some())?.build().map_err(Failure::new)?;
     let watch = Watch::new(life, out);
     let mut session = Session::new(&bench, out, &watch);
     let (exercised, loaded) = use_driver(life, &mut session, &watch);
@@ -48,6 +50,7 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
     watch.stage("being unloaded");
     let mut report = bench.finish();
     drop(watch);
+    workshop.notices().take().iter().for_each(|line| complain(line));
     report.probe_errors.extend(platform.errors(&report.trace));
     report.log.iter().skip(printed).for_each(|line| out.log(line));
     if let Some(wanted) = wanted.filter(|_| report.probe_errors.is_empty() && !report.crashed) {

@@ -212,6 +212,7 @@ fn oddities_that_are_allowed_make_no_difference() {
         longer_config: 300,
         config_changes: 5,
         spurious_every: 1,
+        ..Quirks::default()
     };
     for vectors in [0, 1, 2048] {
         let bench = bench(plain().quirks(every.clone()).msix_vectors(vectors));
