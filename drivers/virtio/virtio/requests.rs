@@ -181,6 +181,10 @@ pub(crate) struct Ring {
     completed: u64,
     /// Somebody waits for a free slot.
     starving: bool,
+    /// How many sleep until the queue has something for them.
+    sleepers: usize,
+    /// Something was finished that may be for one of them.
+    news: bool,
     /// Room to sort slots in.
     order: KVec<(u64, u16)>,
     memory: DmaAddress,
@@ -228,6 +232,8 @@ impl Requests {
             serial: 0,
             completed: 0,
             starving: false,
+            sleepers: 0,
+            news: false,
             order: KVec::with_capacity(usize::from(slots), GFP_KERNEL)?,
             memory: memory.dma_address(),
             stride,
@@ -459,11 +465,12 @@ impl Ring {
 
     /// A slot is done, for whoever waits for it.
     fn finish(&mut self, slot: u16, result: Result<u32>) {
-        let Some(entry) = self.slot(slot) else {
+        let Some(entry) = self.slots.get_mut(usize::from(slot)) else {
             return;
         };
         entry.state = State::Done;
         entry.result = result;
+        self.news = true;
         if entry.orphan {
             self.release(slot);
         } else if entry.receives {
@@ -549,6 +556,25 @@ impl Ring {
             self.push_on(link)?;
         }
         Ok(())
+    }
+
+    /// Whether there is news for those who sleep: whoever takes them out of the queue tells them, as the device may not.
+    pub(super) fn take_news(&mut self) -> bool {
+        core::mem::take(&mut self.news) && self.sleepers != 0
+    }
+
+    /// Whether anybody sleeps.
+    pub(super) fn has_sleepers(&self) -> bool {
+        self.sleepers != 0
+    }
+
+    /// The caller is going to sleep, with the lock given back, or is up again.
+    pub(super) fn count_sleeper(&mut self, asleep: bool) {
+        if asleep {
+            self.sleepers += 1;
+        } else {
+            self.sleepers -= 1;
+        }
     }
 
     /// Asks the device to interrupt when it is done with something; `true` if it is, and may not.
