@@ -212,7 +212,7 @@ impl pci::Driver for BlkDriver {
         pin_init::pin_init_scope(move || {
             let minor = Minor::new(NAMES.len())?;
             let name = *NAMES.get(minor.index()).ok_or(ENOSPC)?;
-            let link = Link::new(Transport::new(pdev, c"virtio_blk")?, MAX_QUEUES)?;
+            let link = Link::new(Transport::new(pdev, c"virtio_blk")?, MAX_QUEUES, None)?;
             let transport = link.transport();
             let features = transport.negotiate(WANTED, |features| features)?;
             let given_up = |error: Error| {

@@ -20,7 +20,7 @@ mod virtio;
 
 use virtio::{
     feature,
-    function::{Active, Function, Link, Owner},
+    function::{Active, Function, Link, Owner, Patience},
     gate::Gate,
     node::{self, Minor, Node},
     pci::{Interrupts, Transport},
@@ -88,7 +88,7 @@ impl Rng {
         let function = self.gate.enter()?;
         function.revive()?;
         let queue = function.queue(REQUESTQ)?;
-        let slot = function.wait(REQUESTQ, true, |ring| {
+        let slot = function.wait(REQUESTQ, Patience::Bounded, |ring| {
             let mut slot = [0];
             (ring.take(&mut slot) == 1).then_some(slot[0])
         })?;
@@ -105,7 +105,7 @@ impl Rng {
         iov: &mut IovIterDest<'_>,
     ) -> Result<usize> {
         queue.submit(function.link(), [(slot, Parts::new().writable(0, len))]);
-        let written = function.wait(REQUESTQ, true, |ring| ring.result(slot))??;
+        let written = function.wait(REQUESTQ, Patience::Bounded, |ring| ring.result(slot))??;
         // Bytes that the device did not write are none of its randomness (§5.4.6.1).
         let copied = queue.read_to(slot, 0, len.min(written as usize), iov)?;
         match copied {
@@ -178,7 +178,7 @@ impl pci::Driver for RngDriver {
         pin_init::pin_init_scope(move || {
             let minor = Minor::new(NAMES.len())?;
             let name = *NAMES.get(minor.index()).ok_or(ENOSPC)?;
-            let link = Link::new(Transport::new(pdev, c"virtio_rng")?, 1)?;
+            let link = Link::new(Transport::new(pdev, c"virtio_rng")?, 1, None)?;
             let transport = link.transport();
             let features = transport.negotiate(feature::ALL, |features| features)?;
 

@@ -40,11 +40,20 @@ pub(crate) struct Link {
     config_event: Atomic<bool>,
     /// Configuration changed; the driver did not look yet.
     config_changed: Atomic<bool>,
+    /// The queue by which the device tells of itself, if there is one: whatever it says may concern all.
+    control: Option<u16>,
+    /// It said something; the driver did not look yet.
+    control_event: Atomic<bool>,
 }
 
 impl Link {
-    /// A device that was found, with up to `queues` queues.
-    pub(crate) fn new(transport: impl PinInit<Transport, Error>, queues: u16) -> Result<Arc<Self>> {
+    /// A device that was found, with up to `queues` queues, one of which may be for `control`: what comes there wakes those
+    /// who wait for any.
+    pub(crate) fn new(
+        transport: impl PinInit<Transport, Error>,
+        queues: u16,
+        control: Option<u16>,
+    ) -> Result<Arc<Self>> {
         let mut signals = KVec::with_capacity(usize::from(queues), GFP_KERNEL)?;
         for _ in 0..queues {
             signals.push(KBox::pin_init(Signal::new(), GFP_KERNEL)?, GFP_KERNEL)?;
@@ -55,6 +64,8 @@ impl Link {
                 signals,
                 config_event: Atomic::new(false),
                 config_changed: Atomic::new(false),
+                control,
+                control_event: Atomic::new(false),
             }),
             GFP_KERNEL,
         )
@@ -67,7 +78,8 @@ impl Link {
         }
     }
 
-    fn wake_all(&self) {
+    /// Wakes those who wait for any queue.
+    pub(crate) fn wake_all(&self) {
         for signal in self.signals.iter() {
             signal.raise();
         }
@@ -88,6 +100,11 @@ impl Link {
     pub(crate) fn take_config_changed(&self) -> bool {
         self.config_changed.xchg(false, Relaxed)
     }
+
+    /// Whether something may have come in the control queue since this was last asked.
+    pub(crate) fn take_control_event(&self) -> bool {
+        self.control_event.xchg(false, Relaxed)
+    }
 }
 
 impl Events for Link {
@@ -96,7 +113,12 @@ impl Events for Link {
     }
 
     fn queue_event(&self, index: u16) {
-        self.wake(index);
+        if self.control == Some(index) {
+            self.control_event.store(true, Relaxed);
+            self.wake_all();
+        } else {
+            self.wake(index);
+        }
     }
 
     fn config_event(&self) {
@@ -292,8 +314,69 @@ impl Function {
         Ok(())
     }
 
-    /// Takes back what the device is done with in a queue, until `ready` finds there what it looks for. Between looks the
-    /// caller sleeps.
+    /// Takes back what the device is done with in a queue, and lets `ready` look at it; the device interrupts for what comes
+    /// later. A device that breaks down is set up again.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` when the device is gone, `EIO` when it is given up.
+    pub(crate) fn poll<R>(
+        &self,
+        index: u16,
+        mut ready: impl FnMut(&mut Ring) -> Option<R>,
+    ) -> Result<Option<R>> {
+        loop {
+            let condition = *self.condition.lock();
+            match self.look(index, None, &mut ready) {
+                Ok(Look::Found(found)) => return Ok(Some(found)),
+                Ok(Look::More) => {}
+                Ok(Look::Nothing) => return condition.dead.map_or(Ok(None), Err),
+                Err(_) => self.recover(condition.epoch)?,
+            }
+        }
+    }
+
+    /// `waiting`: the caller sleeps if there is nothing, and whether it is known to wait.
+    fn look<R>(
+        &self,
+        index: u16,
+        waiting: Option<&mut bool>,
+        ready: &mut impl FnMut(&mut Ring) -> Option<R>,
+    ) -> Result<Look<R>> {
+        let (looked, wake) = self.queue(index)?.with(|ring| {
+            let completed = ring.completed();
+            let reaped = ring.reap(&self.link);
+            // What came before the device broke counts.
+            let found = ready(ring);
+            let mut counted = false;
+            if let Some(waiting) = waiting {
+                counted = found.is_none();
+                ring.set_waiting(*waiting, counted);
+                *waiting = counted;
+            }
+            // Whoever else waits counts on an interrupt, which reaping turned off, and what it waits for may have been
+            // reaped here.
+            let others = ring.others_wait(counted);
+            let listened = match reaped {
+                Ok(()) if found.is_none() || others => ring.listen(),
+                _ => reaped.map(|()| false),
+            };
+            let wake = others && (listened != Ok(false) || ring.completed() != completed);
+            let looked = match (found, listened) {
+                (Some(found), _) => Ok(Look::Found(found)),
+                (None, Ok(true)) => Ok(Look::More),
+                (None, Ok(false)) => Ok(Look::Nothing),
+                (None, Err(error)) => Err(error),
+            };
+            (looked, wake)
+        });
+        if wake {
+            self.link.wake(index);
+        }
+        looked
+    }
+
+    /// As [`poll`](Self::poll), until `ready` finds what it looks for. Between looks the caller sleeps.
     ///
     /// With `patience` the device has done something wrong when that takes too long, and is reset; without, it may take any
     /// time.
@@ -305,37 +388,45 @@ impl Function {
     pub(crate) fn wait<R>(
         &self,
         index: u16,
-        patience: bool,
+        patience: Patience,
         mut ready: impl FnMut(&mut Ring) -> Option<R>,
     ) -> Result<R> {
-        let queue = self.queue(index)?;
         let signal = self.link.signals.get(usize::from(index)).ok_or(EINVAL)?;
+        let mut waiting = false;
+        let result = self.wait_for(index, signal, patience, &mut waiting, &mut ready);
+        if waiting {
+            self.queue(index)?
+                .with(|ring| ring.set_waiting(true, false));
+        }
+        result
+    }
+
+    fn wait_for<R>(
+        &self,
+        index: u16,
+        signal: &Signal,
+        patience: Patience,
+        waiting: &mut bool,
+        ready: &mut impl FnMut(&mut Ring) -> Option<R>,
+    ) -> Result<R> {
         let mut left: Jiffies = msecs_to_jiffies(TIMEOUT_MS);
         let mut expired = false;
         loop {
             let seen = signal.count();
             let condition = *self.condition.lock();
-            let looked = queue.with(|ring| {
-                let reaped = ring.reap(&self.link);
-                // What came before the device broke counts.
-                match ready(ring) {
-                    Some(found) => Ok((Some(found), false)),
-                    None => Ok((None, reaped.and_then(|()| ring.listen())?)),
-                }
-            });
-            let mut trouble = match looked {
-                Ok((Some(found), _)) => return Ok(found),
-                Ok((None, true)) => continue,
-                Ok((None, false)) => Ok(()),
+            let mut trouble = match self.look(index, Some(&mut *waiting), ready) {
+                Ok(Look::Found(found)) => return Ok(found),
+                Ok(Look::More) => continue,
+                Ok(Look::Nothing) => Ok(()),
                 Err(error) => Err(error),
             };
             if let Some(error) = condition.dead {
                 return Err(error);
             }
-            if trouble.is_ok() && (expired || self.link.config_event.xchg(false, Relaxed)) {
+            if trouble.is_ok() && (self.link.config_event.xchg(false, Relaxed) || expired) {
                 trouble = self.check_status();
             }
-            if trouble.is_ok() && expired && patience {
+            if trouble.is_ok() && expired && patience == Patience::Bounded {
                 trouble = Err(ETIMEDOUT);
             }
             if expired || trouble.is_err() {
@@ -354,6 +445,23 @@ impl Function {
             }
         }
     }
+}
+
+/// What a look at a queue showed.
+enum Look<R> {
+    Found(R),
+    /// Something came meanwhile.
+    More,
+    Nothing,
+}
+
+/// How long the device may take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It must answer in [`TIMEOUT_MS`], or is reset.
+    Bounded,
+    /// It answers when there is something to answer.
+    Unbounded,
 }
 
 /// What the files of a device refer to.

@@ -181,6 +181,8 @@ pub(crate) struct Ring {
     completed: u64,
     /// Somebody waits for a free slot.
     starving: bool,
+    /// How many wait until the device is done with something.
+    waiting: u32,
     /// Room to sort slots in.
     order: KVec<(u64, u16)>,
     memory: DmaAddress,
@@ -228,6 +230,7 @@ impl Requests {
             serial: 0,
             completed: 0,
             starving: false,
+            waiting: 0,
             order: KVec::with_capacity(usize::from(slots), GFP_KERNEL)?,
             memory: memory.dma_address(),
             stride,
@@ -276,7 +279,27 @@ impl Requests {
         });
     }
 
-    /// Releases a slot, whatever it is used for.
+    /// Fills the queue with buffers: all slots, with so many bytes each for the device to write. It sees them when it is
+    /// started.
+    pub(crate) fn post_all(&self, len: usize) {
+        self.with(|ring| {
+            let mut slot = [0];
+            while ring.take(&mut slot) == 1 {
+                ring.submit(slot[0], Parts::new().writable(0, len), true);
+            }
+        });
+    }
+
+    /// Gives a buffer that was received back to the queue.
+    pub(crate) fn post(&self, link: &Link, slot: u16, len: usize) {
+        self.with(|ring| {
+            ring.submit(slot, Parts::new().writable(0, len), true);
+            // A device that broke down is met by whoever waits.
+            let _ = ring.push_on(link);
+        });
+    }
+
+    /// Releases slots, whatever they are used for.
     pub(crate) fn release(&self, link: &Link, slots: &[u16]) {
         let starving = self.with(|ring| {
             for slot in slots {
@@ -511,7 +534,7 @@ impl Ring {
         self.queue.add(out, input, slot)
     }
 
-    /// Takes back what the device is done with, and shows it what is pending.
+    /// Takes back what the device is done with, and shows it what is pending. Interrupts are off then.
     ///
     /// # Errors
     ///
@@ -529,6 +552,25 @@ impl Ring {
             self.push_on(link)?;
         }
         Ok(())
+    }
+
+    /// Somebody waits for the device now, or does not, and did so before or did not.
+    pub(super) fn set_waiting(&mut self, before: bool, now: bool) {
+        self.waiting = match (before, now) {
+            (false, true) => self.waiting.saturating_add(1),
+            (true, false) => self.waiting.saturating_sub(1),
+            _ => self.waiting,
+        };
+    }
+
+    /// Whether anybody waits, besides the caller if it does.
+    pub(super) fn others_wait(&self, caller: bool) -> bool {
+        self.waiting > u32::from(caller)
+    }
+
+    /// How many chains came back since it was last asked to [take](Self::take_completed) the count.
+    pub(super) fn completed(&self) -> u64 {
+        self.completed
     }
 
     /// Asks the device to interrupt when it is done with something; `true` if it is, and may not.

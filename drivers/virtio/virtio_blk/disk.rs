@@ -4,11 +4,12 @@
 
 use super::virtio::{
     feature,
-    function::Function,
+    function::{Function, Patience},
     pci::Transport,
     requests::{Layout, Parts, Requests},
     ring::Shape,
 };
+use core::num::{NonZeroU32, NonZeroUsize};
 use kernel::{
     iov::{IovIterDest, IovIterSource},
     new_condvar, new_mutex,
@@ -184,19 +185,21 @@ impl Geometry {
         Ok(this)
     }
 
+    /// How far into its block a position is, in bytes. A block's size is a power of two.
+    fn inside(&self, position: u64) -> u64 {
+        position & (u64::from(self.block) - 1)
+    }
+
     /// The longest segment, and the most data in a request, in bytes; the data are whole blocks.
     fn limits(&self, queue_size: u16) -> Result<(u32, usize)> {
         // Header and status take one each.
         let room = u32::from(queue_size).saturating_sub(2);
         let segments = self.seg_max.min(room).min(MAX_DATA_SEGMENTS);
-        if segments == 0 {
-            return Err(EINVAL);
-        }
-        let piece = PIECE
-            .max((DATA_SIZE as u32).div_ceil(segments))
-            .min(self.size_max);
-        let most = (u64::from(piece) * u64::from(segments)).min(DATA_SIZE as u64);
-        let data = most - most % u64::from(self.block);
+        let segments = NonZeroU32::new(segments).ok_or(EINVAL)?;
+        let share = (DATA_SIZE as u32 + segments.get() - 1) / segments;
+        let piece = PIECE.max(share).min(self.size_max);
+        let most = (u64::from(piece) * u64::from(segments.get())).min(DATA_SIZE as u64);
+        let data = most - self.inside(most);
         // A header is a segment too.
         if data == 0 || piece < HEADER_SIZE as u32 {
             return Err(EINVAL);
@@ -254,7 +257,7 @@ pub(crate) struct Disk {
     /// How often the function was set up when the capacity was read.
     epoch: Atomic<u32>,
     /// Bytes of data in a request.
-    limit: usize,
+    limit: NonZeroUsize,
     turn: Atomic<u32>,
     #[pin]
     writers: Mutex<Writers>,
@@ -285,10 +288,10 @@ struct Window<'a> {
 impl<'a> Window<'a> {
     fn new(disk: &'a Disk) -> Result<Self> {
         let turn = disk.turn.fetch_add(1, Relaxed);
-        let index = turn % u32::from(disk.function.queue_count().max(1));
+        let count = NonZeroU32::new(disk.function.queue_count().into()).ok_or(ENODEV)?;
         Ok(Self {
             disk,
-            queue: disk.function.queue(index as u16)?,
+            queue: disk.function.queue((turn % count) as u16)?,
             jobs: [Job::default(); DEPTH],
             first: 0,
             len: 0,
@@ -305,9 +308,11 @@ impl<'a> Window<'a> {
         }
         self.disk
             .function
-            .wait(self.queue.index(), true, |ring| match ring.take(slots) {
-                0 => None,
-                taken => Some(taken),
+            .wait(self.queue.index(), Patience::Bounded, |ring| {
+                match ring.take(slots) {
+                    0 => None,
+                    taken => Some(taken),
+                }
             })
     }
 
@@ -360,7 +365,7 @@ impl Disk {
                 sectors: Atomic::new(geometry.sectors),
                 epoch: Atomic::new(0),
                 geometry,
-                limit,
+                limit: NonZeroUsize::new(limit).ok_or(EINVAL)?,
                 turn: Atomic::new(0),
                 writers <- new_mutex!(Writers { whole: 0, partial: false, waiting: 0 }),
                 written <- new_condvar!(),
@@ -375,8 +380,8 @@ impl Disk {
 
     /// The capacity, in sectors of 512 bytes: whole blocks.
     pub(crate) fn sectors(&self) -> u64 {
-        let sectors = self.sectors.load(Relaxed);
-        sectors - sectors % (u64::from(self.geometry.block) / SECTOR)
+        let bytes = self.sectors.load(Relaxed) * SECTOR;
+        (bytes - self.geometry.inside(bytes)) / SECTOR
     }
 
     /// Notices that the device was given up, or has another size now.
@@ -415,19 +420,19 @@ impl Disk {
         match &mut transfer {
             Transfer::Read(_) => self.carry(start, len, &mut transfer),
             Transfer::Write(iov) => {
-                let block = u64::from(self.geometry.block);
+                let block = self.geometry.block as usize;
                 let mut done = 0;
                 while done < len {
                     let at = start + done as u64;
-                    let into = (at % block) as usize;
+                    let into = self.geometry.inside(at) as usize;
                     let rest = len - done;
-                    let whole = rest - rest % block as usize;
+                    let whole = rest - self.geometry.inside(rest as u64) as usize;
                     let (wanted, result) = if into == 0 && whole != 0 {
                         let _writing = self.write_whole()?;
                         let mut part = Transfer::Write(iov);
                         (whole, self.carry(at, whole, &mut part))
                     } else {
-                        let wanted = rest.min(block as usize - into);
+                        let wanted = rest.min(block - into);
                         (wanted, self.write_partial(at, wanted, iov))
                     };
                     match result {
@@ -495,26 +500,27 @@ impl Disk {
         transfer: &mut Transfer<'_, '_>,
     ) -> Result {
         let mut slots = [0; DEPTH];
-        let block = self.geometry.block as usize;
+        let limit = self.limit.get();
         // How many requests the rest takes, of which the first may begin inside a block.
-        let inside = ((start + *submitted as u64) % block as u64) as usize;
-        let needed = (inside + len - *submitted).div_ceil(self.limit);
+        let inside = self.geometry.inside(start + *submitted as u64) as usize;
+        let needed = (inside + len - *submitted + limit - 1) / self.limit;
         let taken = window.take(&mut slots[..needed.min(DEPTH)])?;
         let begun = window.len;
         let mut unused = 0;
         for index in 0..taken {
             let slot = slots[index];
             let at = start + *submitted as u64;
-            let skip = (at % block as u64) as usize;
-            let wanted = (len - *submitted).min(self.limit - skip);
+            let skip = self.geometry.inside(at) as usize;
+            let wanted = (len - *submitted).min(limit - skip);
             if wanted == 0 || *short {
                 slots[unused] = slot;
                 unused += 1;
                 continue;
             }
+            let block = self.geometry.block as usize;
             let mut job = Job {
                 slot,
-                len: (skip + wanted).next_multiple_of(block),
+                len: (skip + wanted + block - 1) & !(block - 1),
                 skip,
                 wanted,
             };
@@ -523,7 +529,7 @@ impl Disk {
                 if got < wanted {
                     *short = true;
                     // Whole blocks of it.
-                    job.len = got - got % block;
+                    job.len = got - self.geometry.inside(got as u64) as usize;
                     job.wanted = job.len;
                 }
                 if job.len == 0 {
@@ -576,7 +582,7 @@ impl Disk {
     fn write_partial(&self, at: u64, len: usize, iov: &mut IovIterSource<'_>) -> Result<usize> {
         let _writing = self.write_alone()?;
         let block = self.geometry.block as usize;
-        let into = (at % block as u64) as usize;
+        let into = self.geometry.inside(at) as usize;
         let sector = (at - into as u64) / SECTOR;
         self.with_slot(|queue, slot| {
             self.run(queue, slot, request::IN, sector, 0, block)?;
@@ -632,10 +638,8 @@ impl Disk {
         if self.geometry.read_only {
             return Err(EROFS);
         }
-        let block = u64::from(self.geometry.block);
         let end = start.checked_add(len).ok_or(EINVAL)?;
-        // A block's size is a power of two.
-        if (start | len) & (block - 1) != 0 || end > self.sectors() * SECTOR {
+        if self.geometry.inside(start | len) != 0 || end > self.sectors() * SECTOR {
             return Err(EINVAL);
         }
         Ok((start / SECTOR, end / SECTOR))
@@ -643,9 +647,9 @@ impl Disk {
 
     fn erase(&self, kind: u32, limits: Erase, flags: u32, start: u64, len: u64) -> Result {
         let (mut next, end) = self.range(start, len)?;
-        let block = u64::from(self.geometry.block) / SECTOR;
-        let most = limits.max_sectors - limits.max_sectors % block;
-        let ranges = limits.max_ranges.min(self.limit / RANGE_SIZE);
+        let bytes = limits.max_sectors * SECTOR;
+        let most = (bytes - self.geometry.inside(bytes)) / SECTOR;
+        let ranges = limits.max_ranges.min(self.limit.get() / RANGE_SIZE);
         if most == 0 || ranges == 0 {
             return Err(EOPNOTSUPP);
         }
@@ -675,11 +679,11 @@ impl Disk {
         let _writing = self.write_whole()?;
         self.with_slot(|queue, slot| {
             const ZEROS: [u8; 512] = [0; 512];
-            for at in (0..self.limit).step_by(ZEROS.len()) {
+            for at in (0..self.limit.get()).step_by(ZEROS.len()) {
                 queue.write(slot, at, &ZEROS)?;
             }
             while next < end {
-                let bytes = (self.limit as u64).min((end - next) * SECTOR);
+                let bytes = (self.limit.get() as u64).min((end - next) * SECTOR);
                 self.run(queue, slot, request::OUT, next, bytes as usize, 0)?;
                 next += bytes / SECTOR;
             }
@@ -727,7 +731,7 @@ impl Disk {
             Some(result) => result?,
             None => self
                 .function
-                .wait(queue.index(), true, |ring| ring.result(slot))??,
+                .wait(queue.index(), Patience::Bounded, |ring| ring.result(slot))??,
         };
         let mut status = [0];
         queue.read(slot, STATUS, &mut status)?;

@@ -168,7 +168,7 @@ impl Monitor for VirtioMonitor {
             }
             Seen::Unbound => {
                 self.life.left(sight);
-                self.kind.ends(sight);
+                self.kind.ends(sight, &self.life.facts());
                 self.start_anew();
             }
             Seen::Reset(_) => self.start_anew(),

@@ -63,7 +63,8 @@ impl Life {
     /// The driver writes the status.
     pub(super) fn status_written(&mut self, sight: &mut Sight<'_>, layout: &Layout, kind: &mut Kind, new: u8) {
         if new == 0 {
-            kind.ends(sight);
+            self.reading.settle(sight);
+            kind.ends(sight, &self.facts());
             *kind = Kind::new(layout.device_type);
             self.restart();
             return;

@@ -1,0 +1,7 @@
+//! The driver's ring against devices that share nothing with it but the specification.
+
+mod model;
+mod naive;
+mod properties;
+mod ram;
+mod rust_vmm;
