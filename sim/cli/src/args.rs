@@ -38,6 +38,9 @@ pub(crate) enum Command {
     List {
         /// What to list.
         what: ListOf,
+        /// With checks: which clauses of virtio 1.4 are checked, need a stimulus, or cannot be seen.
+        #[arg(long)]
+        virtio: bool,
     },
     /// Build a driver's file, as it is, as a module of a real kernel, and run it there.
     #[command(subcommand)]

@@ -50,7 +50,7 @@ fn dispatch(command: Command, linked: Option<&'static Loadable>, out: &mut Out) 
         Command::Run(arguments) => run(&arguments, linked, out),
         Command::Conform(arguments) => conform(&arguments, linked, out),
         Command::Replay(arguments) => replay(&arguments, linked, out),
-        Command::List { what } => Ok(list(what, out)),
+        Command::List { what, virtio } => list(what, virtio, out),
         Command::Upstream(command) => upstream(&command),
         Command::Explain { id } => explain(&id, out),
     }
