@@ -17,6 +17,7 @@ pub mod registry;
 pub mod virtio;
 
 mod edu;
+mod hosted;
 mod notices;
 mod testdev;
 

@@ -4,9 +4,18 @@ use std::fmt;
 
 use bringup_core::Device;
 
+use crate::notices::Notices;
+use crate::virtio::Cables;
+
 /// All kinds, sorted by name. A new device is one more line here, and a `KIND` in its file.
-static KINDS: [DeviceKind; 4] =
-    [crate::edu::KIND, crate::testdev::KIND, crate::virtio::kinds::BLK, crate::virtio::kinds::RNG];
+static KINDS: [DeviceKind; 6] = [
+    crate::edu::KIND,
+    crate::testdev::KIND,
+    crate::virtio::kinds::BLK,
+    crate::virtio::kinds::CONSOLE,
+    crate::virtio::kinds::NET,
+    crate::virtio::kinds::RNG,
+];
 
 /// A kind of device that can be made by name.
 #[derive(Debug)]
@@ -124,13 +133,69 @@ fn number(text: &str) -> Option<u64> {
     digits.chars().all(|c| c.is_digit(radix)).then(|| u64::from_str_radix(digits, radix).ok())?
 }
 
+/// Where the devices of one machine are made: they share what connects them, and the place for what they have to say.
+#[derive(Clone, Debug, Default)]
+pub struct Workshop {
+    notices: Notices,
+    cables: Cables,
+}
+
+impl Workshop {
+    /// One for a new machine.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where its devices say what the host did to them: a full disk, a file that became shorter.
+    #[must_use]
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// As [`parse`], for a device of this workshop's machine.
+    ///
+    /// # Errors
+    /// As of [`parse`].
+    pub fn parse(&self, spec: &str) -> Result<(String, Box<dyn Device>), SpecError> {
+        let mut words = spec.split(',').map(str::trim);
+        let name = words.next().unwrap_or("");
+        let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else {
+            let nearest = nearest(name, KINDS.iter().map(|kind| kind.name));
+            return Err(SpecError::UnknownDevice { name: name.into(), nearest });
+        };
+        let mut options = Options { given: Vec::new(), workshop: self.clone() };
+        for word in words {
+            let (option, value) = kind.parse_option(word)?;
+            if options.value(option).is_some() {
+                return Err(SpecError::Repeated { device: kind.name, option });
+            }
+            options.given.push((option, value));
+        }
+        let device = (kind.make)(&options).map_err(|why| SpecError::Refused { device: kind.name, why })?;
+        Ok((kind.name.into(), device))
+    }
+}
+
 /// The options of one specification, checked against what its kind takes.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     given: Vec<(&'static str, Value)>,
+    workshop: Workshop,
 }
 
 impl Options {
+    /// Where the device is to say what the host does to it.
+    #[must_use]
+    pub fn notices(&self) -> Notices {
+        self.workshop.notices.clone()
+    }
+
+    /// The cables of the machine.
+    pub(crate) fn cables(&self) -> &Cables {
+        &self.workshop.cables
+    }
+
     fn value(&self, name: &str) -> Option<&Value> {
         self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| value)
     }
@@ -229,27 +294,12 @@ pub fn kinds() -> &'static [DeviceKind] {
 }
 
 /// Makes the device that `spec` describes: the name of a kind, then options, all separated by commas. Gives the kind's name
-/// with it.
+/// with it. What the device has to say of the host, and other devices that it might be connected with, are lost; see [`Workshop`].
 ///
 /// # Errors
 /// When it names no kind or an option that the kind does not have, or when a value is not what its option takes.
 pub fn parse(spec: &str) -> Result<(String, Box<dyn Device>), SpecError> {
-    let mut words = spec.split(',').map(str::trim);
-    let name = words.next().unwrap_or("");
-    let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else {
-        let nearest = nearest(name, KINDS.iter().map(|kind| kind.name));
-        return Err(SpecError::UnknownDevice { name: name.into(), nearest });
-    };
-    let mut options = Options::default();
-    for word in words {
-        let (option, value) = kind.parse_option(word)?;
-        if options.value(option).is_some() {
-            return Err(SpecError::Repeated { device: kind.name, option });
-        }
-        options.given.push((option, value));
-    }
-    let device = (kind.make)(&options).map_err(|why| SpecError::Refused { device: kind.name, why })?;
-    Ok((kind.name.into(), device))
+    Workshop::new().parse(spec)
 }
 
 impl DeviceKind {
@@ -377,7 +427,7 @@ mod tests {
             options: &[OptionDef { name: "lit", value: ValueKind::Bool, default: "off", summary: "" }],
             make: |_| Err("a lamp is no device".into()),
         };
-        let options = |word| Options { given: vec![kind.parse_option(word).unwrap()] };
+        let options = |word| Options { given: vec![kind.parse_option(word).unwrap()], ..Options::default() };
         assert_eq!(options("lit").flag("lit"), Some(true));
         assert_eq!(options("lit=off").flag("lit"), Some(false));
         assert_eq!(options("lit").flag("dim"), None);

@@ -2,7 +2,7 @@
 
 use bringup_core::Nanos;
 use bringup_core::dma::DeviceMemory;
-use bringup_core::{Cx, DmaError};
+use bringup_core::{Cx, DmaError, Waker};
 
 use super::queue::{Chain, Queue};
 
@@ -53,11 +53,38 @@ pub trait VirtioDevice: Send {
     /// asks for another one.
     fn work(&mut self, host: &mut Host<'_, '_>);
 
-    /// A queue was reset (`VIRTIO_F_RING_RESET`): what the device took from it is to be forgotten.
+    /// A queue was reset (`VIRTIO_F_RING_RESET`): what the device took from it is to be forgotten. (If it gives a chain of it back
+    /// all the same, nothing happens.)
     fn reset_queue(&mut self, _index: u16) {}
+
+    /// The driver wants the device to rest (§3.4): what was taken from queues is to be finished and given back before this
+    /// returns. After it the device is not asked to work until the driver resumes it.
+    fn suspend(&mut self, _host: &mut Host<'_, '_>) {}
+
+    /// The regions of memory that it shares with the driver through its transport (§2.10), 1 to 255, each with an id of its own.
+    fn shared_memory(&self) -> Vec<SharedMemory> {
+        Vec::new()
+    }
+
+    /// The driver reads a shared memory region, inside its length.
+    fn read_shared(&mut self, _id: u8, _offset: u64, into: &mut [u8]) {
+        into.fill(0);
+    }
+
+    /// The driver writes a shared memory region, inside its length.
+    fn write_shared(&mut self, _id: u8, _offset: u64, _from: &[u8]) {}
 
     /// Back to how it was when it was made; what is durable stays.
     fn reset(&mut self);
+}
+
+/// A region of memory of the device that the driver can reach (§2.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedMemory {
+    /// What the device type calls it.
+    pub id: u8,
+    /// Its length in bytes, at least 1.
+    pub len: u64,
 }
 
 /// How long after a kick a device looks at its queues, if it says nothing else, in virtual nanoseconds.
@@ -92,6 +119,12 @@ impl Host<'_, '_> {
         self.cx.wake_in(delay);
     }
 
+    /// A handle that wakes the device, for those it is connected with other than through the machine.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.cx.waker()
+    }
+
     /// Takes a choice: a number below `options` (2 to 256), 0 in the friendliest machine.
     pub fn choose(&mut self, options: u32) -> u32 {
         self.cx.choose(options)
@@ -101,6 +134,12 @@ impl Host<'_, '_> {
     #[must_use]
     pub fn queue_count(&self) -> u16 {
         self.queues.len() as u16
+    }
+
+    /// How many elements a queue has as the driver set it up; 0 if there is no such queue.
+    #[must_use]
+    pub fn queue_size(&self, index: u16) -> usize {
+        self.queues.get(usize::from(index)).map_or(0, |queue| usize::from(queue.setup.size))
     }
 
     /// Whether a queue was enabled by the driver and works.
@@ -129,6 +168,23 @@ impl Host<'_, '_> {
             && queue.push(self.cx, chain, written).is_err()
         {
             self.requests.needs_reset = true;
+        }
+    }
+
+    /// As [`push`](Self::push), for chains that belong together, all of one queue: the driver sees all of them or none.
+    pub fn push_all(&mut self, index: u16, chains: Vec<(Chain, u32)>) {
+        if let Some(queue) = self.queues.get_mut(usize::from(index))
+            && queue.push_all(self.cx, chains).is_err()
+        {
+            self.requests.needs_reset = true;
+        }
+    }
+
+    /// Forgets what a chain is made of, which then only waits to be given back: a device that holds many saves memory so.
+    pub fn strip(&mut self, index: u16, chain: &mut Chain) {
+        let elements = chain.strip();
+        if let Some(queue) = self.queues.get_mut(usize::from(index)) {
+            queue.keep(elements);
         }
     }
 

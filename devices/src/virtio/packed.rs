@@ -10,7 +10,7 @@ use bringup_spec::virtio::feature;
 use bringup_spec::virtio::ring::{desc, packed};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::queue::{Broken, Chain, Element, Setup};
+use super::queue::{Broken, Chain, Element, Setup, longest_chain};
 
 /// A slot of the ring and the wrap counter that goes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub(super) struct Packed {
     since: u32,
     /// What the device's event structure holds.
     quiet: bool,
+    /// Where the flags of the first descriptor go that was pushed and not published, and what they are.
+    unpublished: Option<(u64, u16)>,
 }
 
 impl Packed {
@@ -99,6 +101,7 @@ impl Packed {
             told: Place::START,
             since: 0,
             quiet: false,
+            unpublished: None,
         }
     }
 
@@ -126,7 +129,7 @@ impl Packed {
             if first.flags & desc::NEXT != 0 || !self.indirect {
                 return Err(Broken);
             }
-            Self::read_table(memory, &first, &mut elements)?;
+            self.read_table(memory, &first, &mut elements)?;
         } else {
             let mut last = first;
             elements.push(last.element());
@@ -149,9 +152,10 @@ impl Packed {
     }
 
     /// Reads an indirect table: its elements follow each other, without NEXT (§2.8.7).
-    fn read_table(memory: &DeviceMemory, table: &Descriptor, elements: &mut Vec<Element>) -> Result<(), Broken> {
+    fn read_table(&self, memory: &DeviceMemory, table: &Descriptor, elements: &mut Vec<Element>) -> Result<(), Broken> {
         let count = u64::from(table.len) / desc::SIZE;
-        if u64::from(table.len) % desc::SIZE != 0 || count == 0 || count > u64::from(u16::MAX) {
+        let most = longest_chain(self.size) as u64;
+        if u64::from(table.len) % desc::SIZE != 0 || count == 0 || count > most {
             return Err(Broken);
         }
         for index in 0..count {
@@ -165,6 +169,8 @@ impl Packed {
         self.available = self.available.back(chain.slots, self.size);
     }
 
+    /// Writes the next used descriptor. The first of those that are published together keeps its flags back: the driver looks no
+    /// further than to it.
     pub(super) fn push(&mut self, memory: &DeviceMemory, chain: &Chain, written: u32) -> Result<(), Broken> {
         let at = self.slot(self.used.slot)?;
         let mut flags = if self.used.wrap { packed::AVAIL | packed::USED } else { 0 };
@@ -174,12 +180,25 @@ impl Packed {
         let mut middle = [0; 6];
         middle[..4].copy_from_slice(&written.to_le_bytes());
         middle[4..].copy_from_slice(&chain.id.to_le_bytes());
-        let put = |offset: u64| at.checked_add(offset).map(GuestAddress).ok_or(Broken);
-        memory.write_slice(&middle, put(packed::DESC_LEN)?).map_err(|_| Broken)?;
-        memory.store(flags.to_le(), put(packed::DESC_FLAGS)?, Ordering::Release).map_err(|_| Broken)?;
+        let put = |offset: u64| at.checked_add(offset).ok_or(Broken);
+        memory.write_slice(&middle, GuestAddress(put(packed::DESC_LEN)?)).map_err(|_| Broken)?;
+        let flags_at = put(packed::DESC_FLAGS)?;
+        if self.unpublished.is_none() {
+            self.unpublished = Some((flags_at, flags));
+        } else {
+            memory.store(flags.to_le(), GuestAddress(flags_at), Ordering::Release).map_err(|_| Broken)?;
+        }
         self.used = self.used.forward(chain.slots, self.size);
         self.since = self.since.saturating_add(u32::from(chain.slots));
         Ok(())
+    }
+
+    /// Shows the driver all that was pushed, at once.
+    pub(super) fn publish(&mut self, memory: &DeviceMemory) -> Result<(), Broken> {
+        match self.unpublished.take() {
+            Some((at, flags)) => memory.store(flags.to_le(), GuestAddress(at), Ordering::Release).map_err(|_| Broken),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn quiet(&mut self, memory: &DeviceMemory) -> Result<(), Broken> {

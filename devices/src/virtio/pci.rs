@@ -1,39 +1,35 @@
 //! The modern PCI transport (virtio 1.4 §4.1): registers over any [`VirtioDevice`].
 //!
-//! One BAR holds the structures, each on a page of its own, and another the MSI-X table. The life of a device: reset, negotiating
-//! (ACKNOWLEDGE, DRIVER, FEATURES_OK), set up (queues), live (DRIVER_OK), and from anywhere broken (DEVICE_NEEDS_RESET) or given up
-//! (FAILED), until the next reset (§2.1, §3.1).
+//! One BAR holds the structures, each on a page of its own, another the MSI-X table, and a third the shared memory regions if the
+//! device has any. The life of a device: reset, negotiating (ACKNOWLEDGE, DRIVER, FEATURES_OK), set up (queues), live (DRIVER_OK),
+//! perhaps resting (SUSPEND), and from anywhere broken (DEVICE_NEEDS_RESET) or given up (FAILED), until the next reset (§2.1, §3.1).
 
-use bringup_core::pci::{Capability, ConfigWindow, Msix};
+mod capabilities;
+mod layout;
+mod registers;
+mod torn;
+
+use bringup_core::pci::Msix;
 use bringup_core::{Access, Bar, Cx, Device, Function, InterruptMode, Refusal, Reply, Reset};
-use bringup_spec::virtio::pci::{NO_VECTOR, cap, cfg_type, common, isr};
-use bringup_spec::virtio::{MODERN_DEVICE_BASE, TRANSITIONAL, VENDOR, device_type, feature, ring, status};
+use bringup_spec::virtio::pci::{NO_VECTOR, isr};
+use bringup_spec::virtio::{MODERN_DEVICE_BASE, TRANSITIONAL, VENDOR, device_type, feature, status};
 
-use super::device::{Host, Requests, VirtioDevice};
+use self::capabilities::Structures;
+use self::layout::{
+    BAR, BAR_SIZE, COMMON, DEVICE, ISR, MOST_QUEUES, MSIX_BAR, NOTIF_CONFIG_DATA, NOTIFY, NOTIFY_MULTIPLIER, PAGE,
+    SHARED_BAR,
+};
+use self::registers::Registers;
+use super::device::{Host, KICK_NS, Requests, SharedMemory, VirtioDevice};
 use super::queue::Queue;
 use super::quirks::Quirks;
-
-/// The BAR that holds the structures.
-const BAR: u8 = 4;
-/// The BAR that holds the MSI-X table and pending bits.
-const MSIX_BAR: u8 = 1;
-/// Where the structures begin in the BAR, a page each.
-const COMMON: u64 = 0x0000;
-const ISR: u64 = 0x1000;
-const DEVICE: u64 = 0x2000;
-const NOTIFY: u64 = 0x3000;
-const PAGE: u64 = 0x1000;
-const BAR_SIZE: u64 = 0x4000;
-/// What a queue's `queue_notify_off` is multiplied by.
-const NOTIFY_MULTIPLIER: u32 = 4;
-/// The most queues there is room for to notify.
-const MOST_QUEUES: usize = 1024;
-/// With NOTIF_CONFIG_DATA a kick carries this plus the queue's number.
-const NOTIF_CONFIG_DATA: u16 = 0x4000;
 
 const fn bit(number: u32) -> u128 {
     1 << number
 }
+
+/// The features that are the transport's and the rings' to offer: 24 to 49.
+const OURS: u128 = ((1 << 26) - 1) << 24;
 
 /// Ring and transport features that are offered if nothing else is said.
 const OFFERED: u128 = bit(feature::VERSION_1)
@@ -50,6 +46,8 @@ pub struct VirtioPci {
     offered: u128,
     transitional: bool,
     vectors: u16,
+    /// Shared memory regions and where each begins in its BAR.
+    shared: Vec<(SharedMemory, u64)>,
     state: Registers,
     queues: Vec<Queue>,
     requests: Requests,
@@ -59,25 +57,6 @@ impl std::fmt::Debug for VirtioPci {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("VirtioPci").field("type", &self.device.device_type()).finish_non_exhaustive()
     }
-}
-
-/// What the driver's registers hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Registers {
-    device_select: u32,
-    driver_select: u32,
-    accepted: u128,
-    config_vector: u16,
-    status: u8,
-    generation: u8,
-    /// The driver saw the generation as it is.
-    generation_seen: bool,
-    queue_select: u16,
-    isr: u8,
-    /// Kicks, for quirks.
-    kicks: u32,
-    /// Changes that a quirk still has in store.
-    changes: u32,
 }
 
 impl VirtioPci {
@@ -93,13 +72,20 @@ impl VirtioPci {
     pub fn from_box(device: Box<dyn VirtioDevice>) -> Self {
         let queues: Vec<Queue> = device.queues().into_iter().take(MOST_QUEUES).map(Queue::new).collect();
         let vectors = (queues.len() as u16 + 1).min(2048);
-        let quirks = Quirks::default();
+        let mut end = 0_u64;
+        let place = |region: SharedMemory| {
+            let at = end;
+            end = at.saturating_add(region.len).next_multiple_of(PAGE);
+            (region, at)
+        };
+        let shared = device.shared_memory().into_iter().map(place).collect();
         let mut this = Self {
             device,
-            quirks,
+            quirks: Quirks::default(),
             offered: OFFERED,
             transitional: false,
             vectors,
+            shared,
             state: Registers::default(),
             queues,
             requests: Requests::default(),
@@ -108,10 +94,10 @@ impl VirtioPci {
         this
     }
 
-    /// Offers a ring or transport feature, by its number, or does not.
+    /// Offers a ring or transport feature, by its number (24 to 49), or does not. Other numbers change nothing.
     #[must_use]
     pub fn offer(mut self, number: u32, offered: bool) -> Self {
-        let mask = 1_u128.checked_shl(number).unwrap_or(0);
+        let mask = 1_u128.checked_shl(number).unwrap_or(0) & OURS;
         self.offered = if offered { self.offered | mask } else { self.offered & !mask };
         self
     }
@@ -130,7 +116,7 @@ impl VirtioPci {
         self
     }
 
-    /// Limits the size of all queues, in elements.
+    /// Limits the size of all queues, in elements. What is no power of two counts only when packed rings are negotiated.
     #[must_use]
     pub fn queue_size(mut self, most: u16) -> Self {
         let sizes = self.device.queues();
@@ -148,233 +134,32 @@ impl VirtioPci {
 
     fn offers(&self) -> u128 {
         // What the type offers beyond its own range would collide with rings and transport.
-        let ours = self.device.features() & !(((1 << 26) - 1) << 24);
-        ours | self.offered | self.quirks.unknown_features
+        self.device.features() & !OURS | self.offered | self.quirks.unknown_features
     }
 
     fn negotiated(&self, number: u32) -> bool {
         self.state.status & status::FEATURES_OK != 0 && self.state.accepted & bit(number) != 0
     }
 
-    fn reset_registers(&mut self) {
-        self.state = Registers {
-            config_vector: NO_VECTOR,
-            changes: self.quirks.config_changes,
-            generation: self.state.generation,
-            ..Registers::default()
-        };
-        self.requests = Requests::default();
-        for queue in &mut self.queues {
-            queue.reset();
-        }
+    /// Whether the accepted features make sense (§2.2.2).
+    fn accepts(&self) -> bool {
+        let accepted = self.state.accepted;
+        let real = self.offers() & !self.quirks.unknown_features;
+        !self.quirks.refuse_features
+            && accepted & !real == 0
+            && accepted & bit(feature::VERSION_1) != 0
+            && self.device.accepts(accepted)
     }
 
     fn config_len(&self) -> usize {
         (self.device.config_len() + usize::from(self.quirks.longer_config)).min(PAGE as usize)
     }
 
-    // --- Capabilities ------------------------------------------------------------------------------------------
-
-    fn structure(&self, kind: u8, at: u64, len: u64, more: &[u8]) -> Capability {
-        let len = if self.quirks.huge_lengths { BAR_SIZE - at } else { len };
-        let mut body = vec![0, kind, BAR, 0, 0, 0];
-        body.extend_from_slice(&(at as u32).to_le_bytes());
-        body.extend_from_slice(&(len as u32).to_le_bytes());
-        body.extend_from_slice(more);
-        body.extend(std::iter::repeat_n(0, usize::from(self.quirks.longer_capabilities.min(8) & !3)));
-        Self::capability(body)
+    fn notify_multiplier(&self) -> u32 {
+        if self.quirks.one_notify_address { 0 } else { NOTIFY_MULTIPLIER }
     }
 
-    /// A vendor-specific capability; the first byte of its body is its length.
-    fn capability(mut body: Vec<u8>) -> Capability {
-        body[0] = (body.len() + 2) as u8;
-        let writable = vec![0; body.len()];
-        Capability { id: bringup_spec::virtio::pci::CAP_VENDOR, body, writable, window: None }
-    }
-
-    fn capabilities(&self) -> Vec<Capability> {
-        let mut all = Vec::new();
-        if self.quirks.unknown_capability {
-            all.push(Self::capability(vec![0, 0x80, BAR, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
-        }
-        if self.quirks.reserved_bar {
-            all.push(Self::capability(vec![0, cfg_type::COMMON, 6, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0]));
-        }
-        if self.quirks.vendor_capability {
-            all.push(Self::capability(vec![0, cfg_type::VENDOR, 0x34, 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]));
-        }
-        all.push(self.structure(cfg_type::COMMON, COMMON, common::LEN_1_4, &[]));
-        all.push(self.structure(cfg_type::ISR, ISR, 1, &[]));
-        if self.config_len() != 0 {
-            all.push(self.structure(cfg_type::DEVICE, DEVICE, self.config_len().next_multiple_of(4) as u64, &[]));
-        }
-        let notify_len = u64::from(NOTIFY_MULTIPLIER) * self.queues.len().max(1) as u64;
-        all.push(self.structure(cfg_type::NOTIFY, NOTIFY, notify_len, &NOTIFY_MULTIPLIER.to_le_bytes()));
-        all.push(Self::window());
-        all
-    }
-
-    /// The window of configuration space to the BARs (§4.1.4.9): BAR, offset and length are the driver's to write.
-    fn window() -> Capability {
-        let mut capability = Self::capability(vec![0; usize::from(cap::PCI_CFG_SIZE) - 2]);
-        capability.body[1] = cfg_type::PCI;
-        capability.writable[usize::from(cap::BAR) - 2] = 0xff;
-        capability.writable[usize::from(cap::OFFSET) - 2..].fill(0xff);
-        capability.window =
-            Some(ConfigWindow { bar: cap::BAR, offset: cap::OFFSET, length: cap::LENGTH, data: cap::PCI_CFG_DATA });
-        capability
-    }
-
-    // --- Registers ---------------------------------------------------------------------------------------------
-
-    fn selected(&mut self) -> Option<&mut Queue> {
-        self.queues.get_mut(usize::from(self.state.queue_select))
-    }
-
-    /// The common configuration structure as bytes.
-    fn common(&mut self) -> [u8; common::LEN_1_4 as usize] {
-        let mut bytes = [0; common::LEN_1_4 as usize];
-        let mut put = |at: u64, value: &[u8]| bytes[at as usize..][..value.len()].copy_from_slice(value);
-        let window = |features: u128, select: u32| match select {
-            0..=3 => (features >> (32 * select)) as u32,
-            _ => 0,
-        };
-        let (state, offers) = (&self.state, self.offers());
-        put(common::DEVICE_FEATURE_SELECT, &state.device_select.to_le_bytes());
-        put(common::DEVICE_FEATURE, &window(offers, state.device_select).to_le_bytes());
-        put(common::DRIVER_FEATURE_SELECT, &state.driver_select.to_le_bytes());
-        put(common::DRIVER_FEATURE, &window(state.accepted, state.driver_select).to_le_bytes());
-        put(common::CONFIG_MSIX_VECTOR, &state.config_vector.to_le_bytes());
-        put(common::NUM_QUEUES, &(self.queues.len() as u16).to_le_bytes());
-        put(common::DEVICE_STATUS, &[state.status]);
-        put(common::CONFIG_GENERATION, &[state.generation]);
-        put(common::QUEUE_SELECT, &state.queue_select.to_le_bytes());
-        let index = state.queue_select;
-        if let Some(queue) = self.queues.get(usize::from(index)) {
-            let setup = &queue.setup;
-            put(common::QUEUE_SIZE, &setup.size.to_le_bytes());
-            put(common::QUEUE_MSIX_VECTOR, &setup.vector.to_le_bytes());
-            put(common::QUEUE_ENABLE, &u16::from(queue.enabled).to_le_bytes());
-            put(common::QUEUE_NOTIFY_OFF, &index.to_le_bytes());
-            put(common::QUEUE_DESC, &setup.descriptors.to_le_bytes());
-            put(common::QUEUE_DRIVER, &setup.driver.to_le_bytes());
-            put(common::QUEUE_DEVICE, &setup.device.to_le_bytes());
-            if offers & bit(feature::NOTIF_CONFIG_DATA) != 0 {
-                put(common::QUEUE_NOTIF_CONFIG_DATA, &(NOTIF_CONFIG_DATA | index).to_le_bytes());
-            }
-        } else {
-            put(common::QUEUE_MSIX_VECTOR, &NO_VECTOR.to_le_bytes());
-        }
-        bytes
-    }
-
-    fn read_config(&mut self, offset: u64, width: u8) -> u64 {
-        let mut bytes = [0; 8];
-        let into = &mut bytes[..usize::from(width)];
-        if (offset as usize) < self.device.config_len() {
-            self.device.read_config(offset as usize, into);
-        }
-        if self.state.changes > 0 && offset > 0 {
-            // The driver comes back for more: what it reads now belongs to another version than what it read before.
-            self.state.changes -= 1;
-            self.state.generation = self.state.generation.wrapping_add(1);
-            into.iter_mut().for_each(|byte| *byte = !*byte);
-        }
-        u64::from_le_bytes(bytes)
-    }
-
-    fn write_common(&mut self, cx: &mut Cx<'_>, offset: u64, width: u8, value: u64) {
-        let Some(field) = common::FIELDS
-            .iter()
-            .rev()
-            .find(|field| offset >= field.offset && offset < field.offset + u64::from(field.width))
-        else {
-            return;
-        };
-        // A part of a field is merged with what the rest of it holds.
-        let whole = self.common();
-        let mut bytes = [0; 8];
-        let held = &whole[field.offset as usize..][..usize::from(field.width)];
-        bytes[..held.len()].copy_from_slice(held);
-        for (lane, byte) in value.to_le_bytes().into_iter().enumerate().take(usize::from(width)) {
-            if let Some(at) = bytes[..held.len()].get_mut((offset - field.offset) as usize + lane) {
-                *at = byte;
-            }
-        }
-        self.set_field(cx, field.offset, u64::from_le_bytes(bytes));
-        // An access that runs over into the next fields writes them too.
-        let end = field.offset + u64::from(field.width);
-        if offset + u64::from(width) > end {
-            let done = end - offset;
-            self.write_common(cx, end, width - done as u8, value >> (8 * done));
-        }
-    }
-
-    fn set_field(&mut self, cx: &mut Cx<'_>, field: u64, value: u64) {
-        let vectors = self.vectors;
-        let vector = |value: u64| {
-            let vector = value as u16;
-            if vector < vectors { vector } else { NO_VECTOR }
-        };
-        let packed = self.negotiated(feature::RING_PACKED);
-        match field {
-            common::DEVICE_FEATURE_SELECT => self.state.device_select = value as u32,
-            common::DRIVER_FEATURE_SELECT => self.state.driver_select = value as u32,
-            // Once they are agreed on, they stay (§2.2.1, §3.1.1).
-            common::DRIVER_FEATURE if self.state.status & status::FEATURES_OK == 0 && self.state.driver_select < 4 => {
-                let shift = 32 * self.state.driver_select;
-                let mask = u128::from(u32::MAX) << shift;
-                self.state.accepted = self.state.accepted & !mask | u128::from(value as u32) << shift;
-            }
-            common::CONFIG_MSIX_VECTOR => self.state.config_vector = vector(value),
-            common::DEVICE_STATUS => self.set_status(cx, value as u8),
-            common::QUEUE_SELECT => self.state.queue_select = value as u16,
-            common::QUEUE_SIZE => {
-                if let Some(queue) = self.selected().filter(|queue| !queue.enabled) {
-                    let size = value as u16;
-                    if size != 0 && size <= queue.max_size() && (packed || size.is_power_of_two()) {
-                        queue.setup.size = size;
-                    }
-                }
-            }
-            common::QUEUE_MSIX_VECTOR => {
-                let vector = vector(value);
-                if let Some(queue) = self.selected() {
-                    queue.setup.vector = vector;
-                }
-            }
-            common::QUEUE_ENABLE if value as u16 == 1 => self.enable_queue(),
-            common::QUEUE_DESC | common::QUEUE_DRIVER | common::QUEUE_DEVICE => {
-                if let Some(queue) = self.selected().filter(|queue| !queue.enabled) {
-                    match field {
-                        common::QUEUE_DESC => queue.setup.descriptors = value,
-                        common::QUEUE_DRIVER => queue.setup.driver = value,
-                        _ => queue.setup.device = value,
-                    }
-                }
-            }
-            common::QUEUE_RESET if value as u16 == 1 && self.negotiated(feature::RING_RESET) => {
-                let index = self.state.queue_select;
-                if let Some(queue) = self.selected() {
-                    queue.reset();
-                    self.device.reset_queue(index);
-                }
-            }
-            // The others are read-only, or not to be written now or so: the write is lost.
-            _ => {}
-        }
-    }
-
-    fn enable_queue(&mut self) {
-        let (live, features) = (self.is_live(), self.state.accepted);
-        if let Some(queue) = self.selected() {
-            queue.enabled = true;
-            if live {
-                queue.start(features);
-                self.requests.needs_reset |= queue.is_broken();
-            }
-        }
-    }
+    // --- Work --------------------------------------------------------------------------------------------------
 
     /// DRIVER_OK is set and means something.
     fn is_live(&self) -> bool {
@@ -382,39 +167,9 @@ impl VirtioPci {
         self.state.status & both == both && self.state.status & (status::DEVICE_NEEDS_RESET | status::FAILED) == 0
     }
 
-    fn set_status(&mut self, cx: &mut Cx<'_>, value: u8) {
-        if value == 0 {
-            self.device.reset();
-            self.reset_registers();
-            cx.set_intx(false);
-            return;
-        }
-        let before = self.state.status;
-        // Only the device says that it needs a reset, and only a reset takes it back.
-        let kept = before & status::DEVICE_NEEDS_RESET;
-        let mut now = value & !status::DEVICE_NEEDS_RESET | kept;
-        if now & !before & status::FEATURES_OK != 0 && !self.accepts() {
-            now &= !status::FEATURES_OK;
-        }
-        self.state.status = now;
-        if now & !before & status::DRIVER_OK != 0 && self.is_live() {
-            let features = self.state.accepted;
-            for queue in &mut self.queues {
-                queue.start(features);
-                self.requests.needs_reset |= queue.is_broken();
-            }
-            self.with_host(cx, |device, host| device.start(host, features));
-        }
+    fn is_suspended(&self) -> bool {
+        self.state.status & status::SUSPEND != 0
     }
-
-    /// Whether the accepted features make sense (§2.2.2).
-    fn accepts(&self) -> bool {
-        let accepted = self.state.accepted;
-        let real = self.offers() & !self.quirks.unknown_features;
-        accepted & !real == 0 && accepted & bit(feature::VERSION_1) != 0 && self.device.accepts(accepted)
-    }
-
-    // --- Work --------------------------------------------------------------------------------------------------
 
     fn with_host(&mut self, cx: &mut Cx<'_>, act: impl FnOnce(&mut dyn VirtioDevice, &mut Host<'_, '_>)) {
         let mut host = Host { cx, queues: &mut self.queues, requests: &mut self.requests };
@@ -422,10 +177,19 @@ impl VirtioPci {
         self.settle(cx);
     }
 
-    /// Interrupts the driver for what the device did.
+    /// Interrupts the driver for what the device did. All that it used is in memory by now, and whether the driver wants to know is
+    /// asked after that.
     fn settle(&mut self, cx: &mut Cx<'_>) {
+        let Requests { config_changed, mut needs_reset } = std::mem::take(&mut self.requests);
+        if config_changed {
+            self.state.generation = self.state.generation.wrapping_add(1);
+        }
+        if self.is_suspended() {
+            // It is said on resumption (§3.4.2).
+            self.state.config_pending |= config_changed;
+            return;
+        }
         if !self.is_live() {
-            self.requests = Requests::default();
             return;
         }
         for index in 0..self.queues.len() {
@@ -433,14 +197,11 @@ impl VirtioPci {
                 let vector = self.queues[index].setup.vector;
                 self.interrupt(cx, vector, isr::QUEUE);
             }
-            self.requests.needs_reset |= self.queues[index].is_broken();
+            needs_reset |= self.queues[index].is_broken();
         }
-        let Requests { config_changed, needs_reset } = std::mem::take(&mut self.requests);
+        let config_changed = config_changed | std::mem::take(&mut self.state.config_pending);
         if needs_reset {
             self.state.status |= status::DEVICE_NEEDS_RESET;
-        }
-        if config_changed {
-            self.state.generation = self.state.generation.wrapping_add(1);
         }
         if config_changed || needs_reset {
             self.interrupt(cx, self.state.config_vector, isr::CONFIG);
@@ -448,21 +209,32 @@ impl VirtioPci {
     }
 
     fn interrupt(&mut self, cx: &mut Cx<'_>, vector: u16, cause: u8) {
-        if cx.interrupt_mode() == InterruptMode::Msix {
-            if vector != NO_VECTOR {
-                cx.send_message(vector);
-            }
-        } else {
+        let messages = cx.interrupt_mode() == InterruptMode::Msix;
+        if cause == isr::CONFIG || !messages {
+            // Configuration changes show in the register in either case (§4.1.4.5.1).
             self.state.isr |= cause;
+        }
+        if !messages {
             cx.set_intx(true);
+        } else if vector != NO_VECTOR {
+            cx.send_message(vector);
         }
     }
 
-    fn kick(&mut self, cx: &mut Cx<'_>, index: u16) {
+    fn kick(&mut self, cx: &mut Cx<'_>, offset: u64, value: u64) {
+        let index = match offset.checked_div(u64::from(self.notify_multiplier())) {
+            Some(index) => index as u16,
+            None if self.negotiated(feature::NOTIF_CONFIG_DATA) => value as u16 & !NOTIF_CONFIG_DATA,
+            None => value as u16,
+        };
         if !self.is_live() || usize::from(index) >= self.queues.len() {
             return;
         }
         self.state.kicks = self.state.kicks.wrapping_add(1);
+        if self.state.kicks == self.quirks.needs_reset_after {
+            self.requests.needs_reset = true;
+            return self.settle(cx);
+        }
         if self.quirks.spurious_every != 0 && self.state.kicks.is_multiple_of(self.quirks.spurious_every) {
             let vector = self.queues[usize::from(index)].setup.vector;
             self.interrupt(cx, vector, isr::QUEUE);
@@ -470,6 +242,35 @@ impl VirtioPci {
         }
         if self.queues[usize::from(index)].is_live() {
             self.with_host(cx, |device, host| device.kick(host, index));
+        }
+    }
+
+    // --- Shared memory -----------------------------------------------------------------------------------------
+
+    /// Which region an access is inside of, and where in it.
+    fn shared_at(&self, offset: u64, width: u8) -> Option<(u8, u64)> {
+        self.shared.iter().find_map(|(region, at)| {
+            let inside = offset.checked_sub(*at)?;
+            (inside.checked_add(u64::from(width))? <= region.len).then_some((region.id, inside))
+        })
+    }
+
+    fn read_shared(&mut self, at: Access) -> u64 {
+        let mut bytes = [0; 8];
+        if let (Some((id, offset)), Some(into)) =
+            (self.shared_at(at.offset, at.width), bytes.get_mut(..usize::from(at.width)))
+        {
+            self.device.read_shared(id, offset, into);
+        }
+        u64::from_le_bytes(bytes)
+    }
+
+    fn write_shared(&mut self, at: Access, value: u64) {
+        let bytes = value.to_le_bytes();
+        if let (Some((id, offset)), Some(from)) =
+            (self.shared_at(at.offset, at.width), bytes.get(..usize::from(at.width)))
+        {
+            self.device.write_shared(id, offset, from);
         }
     }
 }
@@ -494,8 +295,19 @@ impl Device for VirtioPci {
             .subsystem(VENDOR, subsystem)
             .intx()
             .bar(Bar::memory64(BAR, BAR_SIZE).prefetchable());
-        for capability in self.capabilities() {
+        let structures = Structures {
+            config_len: self.config_len(),
+            queues: self.queues.len(),
+            multiplier: self.notify_multiplier(),
+            shared: &self.shared,
+            quirks: &self.quirks,
+        };
+        for capability in structures.capabilities() {
             function = function.capability(capability);
+        }
+        if let Some((last, at)) = self.shared.last() {
+            let size = at.saturating_add(last.len).max(PAGE).checked_next_power_of_two().unwrap_or(1 << 63);
+            function = function.bar(Bar::memory64(SHARED_BAR, size).prefetchable());
         }
         if self.vectors != 0 {
             let table = (u64::from(self.vectors) * 16).next_multiple_of(2048);
@@ -510,37 +322,34 @@ impl Device for VirtioPci {
     }
 
     fn read(&mut self, cx: &mut Cx<'_>, at: Access) -> Reply<u64> {
+        if at.bar == SHARED_BAR {
+            return Ok(self.read_shared(at));
+        }
         let Access { bar: BAR, offset, width: 1 | 2 | 4 } = at else { return Err(Refusal::Width) };
         let (page, offset) = (offset & !(PAGE - 1), offset & (PAGE - 1));
-        let width = at.width;
         match page {
-            COMMON => {
-                let bytes = self.common();
-                let mut value = [0; 8];
-                for (to, from) in value.iter_mut().zip(bytes.iter().skip(offset as usize)).take(usize::from(width)) {
-                    *to = *from;
-                }
-                Ok(u64::from_le_bytes(value))
-            }
-            ISR => {
-                if offset != 0 {
-                    return Ok(0);
-                }
+            COMMON => Ok(self.read_common(cx, offset, at.width)),
+            ISR if offset == 0 => {
                 cx.set_intx(false);
                 Ok(u64::from(std::mem::take(&mut self.state.isr)))
             }
-            DEVICE => Ok(self.read_config(offset, width)),
+            DEVICE => Ok(self.read_config(cx, offset, at.width)),
             // Nothing is to be read from the notification area.
             _ => Ok(0),
         }
     }
 
     fn write(&mut self, cx: &mut Cx<'_>, at: Access, value: u64) -> Reply<()> {
+        if at.bar == SHARED_BAR {
+            self.write_shared(at, value);
+            return Ok(());
+        }
         let Access { bar: BAR, offset, width: 1 | 2 | 4 } = at else { return Err(Refusal::Width) };
         let (page, offset) = (offset & !(PAGE - 1), offset & (PAGE - 1));
         match page {
-            COMMON => self.write_common(cx, offset, at.width, value),
-            DEVICE => {
+            COMMON if !self.is_being_reset(cx) => self.write_common(cx, offset, at.width, value),
+            // A device that rests takes no changes (§3.4.2).
+            DEVICE if !self.is_suspended() && !self.is_being_reset(cx) => {
                 let len = self.device.config_len() as u64;
                 if offset + u64::from(at.width) <= len {
                     let bytes = value.to_le_bytes();
@@ -548,7 +357,7 @@ impl Device for VirtioPci {
                     self.with_host(cx, |device, host| device.write_config(host, offset as usize, from));
                 }
             }
-            NOTIFY => self.kick(cx, (offset / u64::from(NOTIFY_MULTIPLIER)) as u16),
+            NOTIFY => self.kick(cx, offset, value),
             // The ISR status is read-only.
             _ => {}
         }
@@ -569,7 +378,7 @@ impl Device for VirtioPci {
             more |= queue.listen(cx);
         }
         if more {
-            cx.wake_in(super::device::KICK_NS);
+            cx.wake_in(KICK_NS);
         }
         self.settle(cx);
     }
@@ -579,5 +388,3 @@ impl Device for VirtioPci {
         self.reset_registers();
     }
 }
-
-const _: () = assert!(ring::MAX_SIZE == 32768 && NOTIFY + MOST_QUEUES as u64 * NOTIFY_MULTIPLIER as u64 <= BAR_SIZE);

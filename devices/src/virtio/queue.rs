@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bringup_core::{Cx, DmaError};
+use bringup_core::{Cx, DmaError, Nanos};
 use bringup_spec::virtio::{feature, pci::NO_VECTOR, ring};
 
 use super::packed::Packed;
@@ -29,6 +29,8 @@ pub struct Chain {
     pub(super) slots: u16,
     /// Counts the chains of the queue, in the order in which they were made available.
     pub(super) serial: u64,
+    /// How often the queue had been reset when it was taken.
+    epoch: u32,
     elements: Vec<Element>,
     /// How many of them are readable.
     readable: usize,
@@ -46,7 +48,7 @@ impl Chain {
         }
         let sum = |part: &[Element]| part.iter().map(|element| u64::from(element.len)).sum();
         let (readable_len, writable_len) = (sum(front), sum(back));
-        Some(Self { id, slots, serial: 0, readable, readable_len, writable_len, elements })
+        Some(Self { id, slots, serial: 0, epoch: 0, readable, readable_len, writable_len, elements })
     }
 
     /// How many bytes the device may read.
@@ -65,6 +67,17 @@ impl Chain {
     #[must_use]
     pub fn elements(&self) -> &[Element] {
         &self.elements
+    }
+
+    /// What it takes of a ring's slots, as far as that can be told.
+    fn takes(&self) -> u32 {
+        u32::from(self.slots.max(1))
+    }
+
+    /// How many of its bytes can be read from and written to stay; what they are is no longer needed.
+    pub(super) fn strip(&mut self) -> Vec<Element> {
+        self.readable = 0;
+        std::mem::take(&mut self.elements)
     }
 
     pub(super) fn into_elements(self) -> Vec<Element> {
@@ -152,13 +165,27 @@ macro_rules! on_ring {
     };
 }
 
+/// The most elements that a chain may have, in a ring of so many slots. A driver is to keep to the size of the ring (§2.7.5.3.1);
+/// with tables, what exists goes beyond it for small rings.
+pub(super) fn longest_chain(size: u16) -> usize {
+    usize::from(size).max(1024)
+}
+
 /// The most element lists that a queue keeps for use again.
-const MOST_SPARE: usize = 64;
+const MOST_SPARE: usize = 256;
+/// The longest of them.
+const MOST_KEPT: usize = 1024;
 
 /// A queue.
 #[derive(Debug)]
 pub struct Queue {
     max_size: u16,
+    /// How often it was reset.
+    epoch: u32,
+    /// Until when, in virtual time, it says that it is being reset.
+    pub(super) resetting_until: Option<Nanos>,
+    /// How many slots (packed) or chains (split) were taken and not given back.
+    outstanding: u32,
     pub(super) setup: Setup,
     /// `queue_enable` was written, and the queue was not reset since.
     pub(super) enabled: bool,
@@ -180,9 +207,14 @@ pub struct Queue {
 
 impl Queue {
     pub(super) fn new(max_size: u16) -> Self {
+        // Only with packed rings may a size be no power of two (virtio 1.4 §4.1.4.3.1).
+        let size = if max_size == 0 { 0 } else { 1 << max_size.ilog2() };
         Self {
             max_size,
-            setup: Setup { size: max_size, vector: NO_VECTOR, descriptors: 0, driver: 0, device: 0 },
+            epoch: 0,
+            resetting_until: None,
+            outstanding: 0,
+            setup: Setup { size, vector: NO_VECTOR, descriptors: 0, driver: 0, device: 0 },
             enabled: false,
             ring: None,
             in_order: false,
@@ -226,7 +258,14 @@ impl Queue {
 
     /// Back to how it was before the driver touched it.
     pub(super) fn reset(&mut self) {
-        *self = Self::new(self.max_size);
+        *self = Self { epoch: self.epoch.wrapping_add(1), ..Self::new(self.max_size) };
+    }
+
+    /// Packed rings were negotiated: sizes need not be powers of two.
+    pub(super) fn allow_any_size(&mut self) {
+        if !self.enabled && self.setup.size == 1 << self.max_size.max(1).ilog2() {
+            self.setup.size = self.max_size;
+        }
     }
 
     /// Whether the set-up made no ring.
@@ -239,8 +278,8 @@ impl Queue {
         self.spare.pop().unwrap_or_default()
     }
 
-    fn keep(&mut self, mut elements: Vec<Element>) {
-        if self.spare.len() < MOST_SPARE {
+    pub(super) fn keep(&mut self, mut elements: Vec<Element>) {
+        if self.spare.len() < MOST_SPARE && (1..=MOST_KEPT).contains(&elements.capacity()) {
             elements.clear();
             self.spare.push(elements);
         }
@@ -253,9 +292,16 @@ impl Queue {
         let elements = self.blank();
         let Some(ring) = &mut self.ring else { return Ok(None) };
         match on_ring!(ring, pop(cx.memory(), elements)) {
+            // A ring of so many slots has no room for more chains at a time.
+            Ok(Some(chain)) if self.outstanding + chain.takes() > u32::from(self.setup.size) => {
+                self.broken = true;
+                Err(Broken)
+            }
             Ok(Some(mut chain)) => {
                 chain.serial = self.next_taken;
+                chain.epoch = self.epoch;
                 self.next_taken += 1;
+                self.outstanding += chain.takes();
                 Ok(Some(chain))
             }
             Ok(None) => {
@@ -270,42 +316,73 @@ impl Queue {
     }
 
     pub(super) fn unpop(&mut self, chain: Chain) {
-        if self.broken || chain.serial.checked_add(1) != Some(self.next_taken) {
+        if self.broken || chain.epoch != self.epoch || chain.serial.checked_add(1) != Some(self.next_taken) {
             return;
         }
         if let Some(ring) = &mut self.ring {
             on_ring!(ring, unpop(&chain));
             self.next_taken -= 1;
+            self.outstanding = self.outstanding.saturating_sub(chain.takes());
         }
         self.keep(chain.into_elements());
     }
 
     pub(super) fn push(&mut self, cx: &Cx<'_>, chain: Chain, written: u32) -> Result<(), Broken> {
-        if self.broken {
+        if self.broken || chain.epoch != self.epoch {
             return Ok(());
         }
         if !self.in_order {
-            return self.give(cx, chain, written);
+            return self.give(cx, [(chain, written)]);
         }
-        let at = self.held.partition_point(|(held, _)| held.serial < chain.serial);
-        self.held.insert(at, (chain, written));
-        while self.held.front().is_some_and(|(chain, _)| chain.serial == self.next_given) {
-            if let Some((chain, written)) = self.held.pop_front() {
-                self.next_given += 1;
-                self.give(cx, chain, written)?;
-            }
-        }
-        Ok(())
+        self.hold(chain, written);
+        self.give_held(cx)
     }
 
-    fn give(&mut self, cx: &Cx<'_>, chain: Chain, written: u32) -> Result<(), Broken> {
-        let Some(ring) = &mut self.ring else { return Ok(()) };
-        let written = written.min(u32::try_from(chain.writable_len).unwrap_or(u32::MAX));
-        let result = on_ring!(ring, push(cx.memory(), &chain, written));
-        self.broken |= result.is_err();
-        self.given = true;
-        self.keep(chain.into_elements());
-        result
+    /// As [`push`](Self::push), for chains that the driver sees together.
+    pub(super) fn push_all(&mut self, cx: &Cx<'_>, mut chains: Vec<(Chain, u32)>) -> Result<(), Broken> {
+        if self.broken {
+            return Ok(());
+        }
+        chains.retain(|(chain, _)| chain.epoch == self.epoch);
+        if !self.in_order {
+            return self.give(cx, chains);
+        }
+        for (chain, written) in chains {
+            self.hold(chain, written);
+        }
+        self.give_held(cx)
+    }
+
+    /// Keeps a chain until those before it are given back, too.
+    fn hold(&mut self, mut chain: Chain, written: u32) {
+        let elements = chain.strip();
+        self.keep(elements);
+        let at = self.held.partition_point(|(held, _)| held.serial < chain.serial);
+        self.held.insert(at, (chain, written));
+    }
+
+    fn give_held(&mut self, cx: &Cx<'_>) -> Result<(), Broken> {
+        let ready = self.held.iter().zip(self.next_given..).take_while(|((chain, _), next)| chain.serial == *next);
+        let ready = ready.count();
+        self.next_given += ready as u64;
+        let ready: Vec<(Chain, u32)> = self.held.drain(..ready).collect();
+        self.give(cx, ready)
+    }
+
+    fn give(&mut self, cx: &Cx<'_>, chains: impl IntoIterator<Item = (Chain, u32)>) -> Result<(), Broken> {
+        let memory = cx.memory();
+        for (chain, written) in chains {
+            let Some(ring) = &mut self.ring else { return Ok(()) };
+            let written = written.min(u32::try_from(chain.writable_len).unwrap_or(u32::MAX));
+            self.broken |= on_ring!(ring, push(memory, &chain, written)).is_err();
+            self.outstanding = self.outstanding.saturating_sub(chain.takes());
+            self.given = true;
+            self.keep(chain.into_elements());
+        }
+        if let Some(ring) = &mut self.ring {
+            self.broken |= on_ring!(ring, publish(memory)).is_err();
+        }
+        if self.broken { Err(Broken) } else { Ok(()) }
     }
 
     /// Asks not to be kicked while the device works anyway.

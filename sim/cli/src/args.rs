@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::exercise::work::Load;
 use crate::suggest;
 
 /// Bring up a Linux driver written in Rust before it meets hardware.
@@ -66,6 +67,12 @@ pub(crate) struct RunArgs {
     /// Carry this file through the device and back, and compare.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// Write what the device gave to this file: a disk's sectors, what came back, random bytes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Put a disk under load: randread, randwrite or randrw (these two overwrite), then ,count=N ,size=BYTES ,depth=N.
+    #[arg(long, value_name = "LOAD", value_parser = Load::parse)]
+    pub(crate) bench: Option<Load>,
     /// Let chance decide, the same way each time: task order, late interrupts, failing allocations.
     #[arg(long, value_name = "N", value_parser = number, conflicts_with = "choices")]
     pub(crate) seed: Option<u64>,

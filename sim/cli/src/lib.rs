@@ -15,6 +15,7 @@ mod output;
 mod output_file;
 mod platform;
 mod plug;
+mod progress;
 mod replay;
 mod report;
 mod run;

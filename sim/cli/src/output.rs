@@ -111,6 +111,11 @@ impl Out {
         Self { json, color, verbose, paths: Paths::default(), failed: None }
     }
 
+    /// One that nobody hears.
+    pub(crate) fn silent() -> Self {
+        Self { json: true, color: false, verbose: false, paths: Paths::default(), failed: None }
+    }
+
     /// Whether colour and progress are wanted.
     pub(crate) fn is_lively(&self) -> bool {
         self.color

@@ -2,7 +2,7 @@
 
 use bringup_bench::rt::platform::PlatformDevice;
 use bringup_core::Device;
-use bringup_devices::registry;
+use bringup_devices::registry::{self, Workshop};
 
 use crate::failure::Failure;
 use crate::suggest;
@@ -13,6 +13,15 @@ pub(crate) enum Plug {
     Pci(String, Box<dyn Device>),
     /// What firmware says.
     Platform(Platform),
+}
+
+impl std::fmt::Debug for Plug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pci(kind, _) => f.debug_tuple("Pci").field(kind).finish(),
+            Self::Platform(platform) => f.debug_tuple("Platform").field(platform).finish(),
+        }
+    }
 }
 
 /// A platform device, as far as its specification says.
@@ -101,6 +110,11 @@ impl Plug {
     /// # Errors
     /// When there is no such kind, or its options are not what it takes.
     pub(crate) fn parse(spec: &str) -> Result<Self, Failure> {
+        Self::make(spec, &Workshop::new())
+    }
+
+    /// As [`parse`](Self::parse), for the machine of a workshop.
+    pub(crate) fn make(spec: &str, workshop: &Workshop) -> Result<Self, Failure> {
         let (kind, options) = spec.split_once(',').unwrap_or((spec, ""));
         if let Some(kind) = PLATFORM.iter().find(|known| known.name == kind) {
             return Platform::parse(kind, options).map(Self::Platform);
@@ -110,7 +124,7 @@ impl Plug {
             let hint = suggest::hint(kind, ours().chain(PLATFORM.iter().map(|kind| kind.name)));
             return Err(Failure::new(format_args!("unknown device \"{kind}\"{hint}")));
         }
-        registry::parse(spec).map(|(kind, device)| Self::Pci(kind, device)).map_err(Failure::new)
+        workshop.parse(spec).map(|(kind, device)| Self::Pci(kind, device)).map_err(Failure::new)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The bus: plugs devices in, enumerates them, and carries every access between CPU and device.
 
+use std::sync::atomic::Ordering;
+
 use crate::choice::{Chooser, Quiet};
 use crate::device::{Access, Cx, Device, InterruptMode, Refusal, Reset};
 use crate::dma::Ram;
@@ -383,9 +385,31 @@ impl Bus {
         self.show(id, place, Seen::Unmapped { iova, len });
     }
 
+    /// Sees to the devices that the one that worked woke.
+    #[inline]
+    fn heed_wakers(&mut self) {
+        if self.fabric.rung.load(Ordering::Relaxed) != 0 {
+            self.wake_rung();
+        }
+    }
+
+    #[cold]
+    fn wake_rung(&mut self) {
+        let rung = self.fabric.rung.swap(0, Ordering::Relaxed);
+        let now = self.fabric.now();
+        for Slot { port, .. } in &mut self.slots {
+            if rung >> port.id.0 & 1 != 0 && !port.removed {
+                port.wake_blamed = !port.memory_is_open && (port.wake.is_none() || port.wake_blamed);
+                port.wake = Some(port.wake.map_or(now, |set| set.min(now)));
+                self.fabric.next_wake = self.fabric.next_wake.min(now);
+            }
+        }
+    }
+
     /// Tells a function's monitor what the device did just now.
     #[inline]
     fn show_work(&mut self, id: DeviceId, place: Option<Place>) {
+        self.heed_wakers();
         if self.slots[usize::from(id.0)].monitor.is_none() {
             return;
         }

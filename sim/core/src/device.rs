@@ -1,11 +1,15 @@
 //! The device's side of the waist: one object-safe trait, and the context through which a device reaches its machine.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::choice::Point;
 use crate::dma::DeviceMemory;
 use crate::fabric::{Fabric, Port};
 use crate::finding::Place;
 use crate::pci::Function;
 use crate::time::Nanos;
+use crate::trace::DeviceId;
 
 /// An access to a BAR, checked by the bus: inside the BAR, naturally aligned, and one that the register has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,21 @@ pub enum DmaError {
     Gone,
 }
 
+/// Wakes a device from inside another one: [`Device::work`] of it is called when the other one's has ended, at the same virtual
+/// time. It is of no use once the machine is gone.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    pub(crate) rung: Arc<AtomicU64>,
+    pub(crate) device: DeviceId,
+}
+
+impl Waker {
+    /// Asks for work of its device.
+    pub fn wake(&self) {
+        self.rung.fetch_or(1 << self.device.0, Ordering::Relaxed);
+    }
+}
+
 /// What a device may do to its machine: DMA, interrupts, time and choices.
 #[derive(Debug)]
 pub struct Cx<'a> {
@@ -179,6 +198,12 @@ impl Cx<'_> {
     /// not, it answers [`Refusal::Misuse`].)
     pub fn misuse(&mut self, what: &'static str) {
         self.fabric.misuse(self.port, what, self.place);
+    }
+
+    /// A handle that wakes this device, for those it is connected with other than through the machine: the other end of its cable.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker { rung: Arc::clone(&self.fabric.rung), device: self.port.id }
     }
 
     /// Takes a choice: a number below `options` (2 to 256), 0 in the friendliest machine.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use vm_memory::{Bytes, GuestAddress, Permissions};
 
@@ -229,6 +230,8 @@ pub struct Fabric {
     pub watched: Watched,
     /// The earliest wake-up that a device asked for; the end of time if none did.
     pub(crate) next_wake: Nanos,
+    /// Devices that others woke, bit by id.
+    pub(crate) rung: Arc<AtomicU64>,
     /// Devices whose pin is asserted, bit by id.
     pub(crate) pins: u64,
     /// Devices that a fault of the plan met, bit by id.
@@ -254,6 +257,7 @@ impl Fabric {
             exercised: None,
             watched: Watched::default(),
             next_wake: Nanos::MAX,
+            rung: Arc::default(),
             pins: 0,
             faulted: 0,
             misled: 0,

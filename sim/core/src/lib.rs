@@ -61,7 +61,7 @@ mod fabric;
 
 pub use bus::{Bus, BusConfig, PlugError};
 pub use choice::{Choices, Chooser, Point, Stream};
-pub use device::{Access, Cx, Device, DmaError, InterruptMode, Refusal, Reply, Reset};
+pub use device::{Access, Cx, Device, DmaError, InterruptMode, Refusal, Reply, Reset, Waker};
 pub use dma::Ram;
 pub use fabric::{Fabric, Message, Port, cost};
 pub use fault::Plan;

@@ -9,6 +9,7 @@ use bringup_spec::virtio::blk::SECTOR;
 use rustix::fs::FallocateFlags;
 
 use super::image::Image;
+use crate::hosted::{reason, shown};
 
 /// A file, opened once and locked.
 ///
@@ -141,7 +142,10 @@ impl Image for FileImage {
     }
 
     fn read(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(into, offset)
+        self.file.read_exact_at(into, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::other(format!("it became shorter than its {} bytes", self.size)),
+            _ => error,
+        })
     }
 
     fn write(&mut self, offset: u64, from: &[u8]) -> io::Result<()> {
@@ -174,17 +178,6 @@ impl Image for FileImage {
     fn resize(&mut self, _size: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
-}
-
-/// What the system said, without its number.
-pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
-}
-
-/// A path on one line.
-fn shown(path: &Path) -> String {
-    path.display().to_string().replace(|c: char| c.is_control(), "?")
 }
 
 /// A name as a shell takes it for one word.
