@@ -158,7 +158,7 @@ fn run(habits: Habits, without: Without) -> Outcome {
             serve(side, habits, Split::new(side, habits.shape, areas));
         }
     });
-    explore([driver, device], size, without)
+    explore(&[driver, device], size, without)
 }
 
 fn shape(size: u16, packed: bool, event_idx: bool) -> Shape {

@@ -411,7 +411,7 @@ fn agent(
 }
 
 /// Goes all ways of two sides in a memory of so many bytes, zeroed. The first must come to its end; the second may wait for ever.
-pub(crate) fn explore(programs: [Program; 2], size: usize, without: Without) -> Outcome {
+pub(crate) fn explore(programs: &[Program; 2], size: usize, without: Without) -> Outcome {
     let mut seen = HashSet::new();
     // The way to a state, by the choices made, and what the sides were before the last one.
     let mut todo: Vec<(Vec<u8>, [u64; 2])> = vec![(Vec::new(), [0; 2])];
