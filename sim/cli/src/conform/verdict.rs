@@ -34,20 +34,20 @@ struct Row {
     unseen: bool,
 }
 
-/// Areas that are about one type of device, and the kind that is of it.
-const TYPES: [(&str, &str); 12] = [
-    ("Network", "virtio-net"),
-    ("Block", "virtio-blk"),
-    ("Console", "virtio-console"),
-    ("Entropy", "virtio-rng"),
-    ("Balloon", "virtio-balloon"),
-    ("Socket", "virtio-vsock"),
-    ("File system", "virtio-fs"),
-    ("IOMMU", "virtio-iommu"),
-    ("Memory", "virtio-mem"),
-    ("I2C", "virtio-i2c"),
-    ("GPIO", "virtio-gpio"),
-    ("PMEM", "virtio-pmem"),
+/// Areas that are about one type of device, how the ids of rules begin that are, and the kind that is of it.
+const TYPES: [(&str, &str, &str); 12] = [
+    ("Network", "IMP-NET", "virtio-net"),
+    ("Block", "IMP-BLK", "virtio-blk"),
+    ("Console", "IMP-CON", "virtio-console"),
+    ("Entropy", "IMP-RNG", "virtio-rng"),
+    ("Balloon", "", "virtio-balloon"),
+    ("Socket", "", "virtio-vsock"),
+    ("File system", "", "virtio-fs"),
+    ("IOMMU", "", "virtio-iommu"),
+    ("Memory", "", "virtio-mem"),
+    ("I2C", "", "virtio-i2c"),
+    ("GPIO", "", "virtio-gpio"),
+    ("PMEM", "", "virtio-pmem"),
 ];
 
 impl Row {
@@ -89,7 +89,10 @@ impl Row {
 
     /// Whether it can bind the driver of a device of this kind.
     fn concerns(&self, kind: &str) -> bool {
-        TYPES.iter().all(|(area, of)| *area != self.area || *of == kind)
+        let other = |(area, prefix, of): &(&str, &str, &str)| {
+            *of != kind && (*area == self.area || (!prefix.is_empty() && self.id.starts_with(prefix)))
+        };
+        !TYPES.iter().any(other)
     }
 }
 
