@@ -51,10 +51,11 @@ pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out
         Plug::parse(spec)?;
     }
     let driver = Driver::find(&args.driver, linked, out)?;
+    driver.check_params(&args.param)?;
     out.paths = shown_paths(driver.file());
     let base = match &args.device {
         Some(spec) => spec.clone(),
-        None => device_for(&driver, out)?,
+        None => device_for(&driver, &args.param, out)?,
     };
     let mut verdicts = Verdicts::new(driver.name(), &base);
     let mut progress = Progress::new();
@@ -64,14 +65,14 @@ pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out
     let mut plain: Option<String> = None;
     for scene in SCENES {
         let spec = spec(&base, scene.options);
-        let lived = live(&driver, &spec, None, out)?;
+        let lived = live(&driver, &args.param, &spec, None, out)?;
         let account = plain.get_or_insert_with(|| lived.account.clone()).clone();
         verdicts.stimulus(scene, &lived, &account);
         verdicts.rules(&lived);
         for seed in 1..=seeds {
             done += 1;
             progress.show("lives", done, lives);
-            let lived = live(&driver, &spec, Some(seed), out)?;
+            let lived = live(&driver, &args.param, &spec, Some(seed), out)?;
             verdicts.rules(&lived);
         }
         done += 1;
@@ -82,14 +83,14 @@ pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out
 }
 
 /// The virtio device that the driver binds to.
-fn device_for(driver: &Driver, out: &Out) -> Result<String, Failure> {
+fn device_for(driver: &Driver, params: &[(String, String)], out: &Out) -> Result<String, Failure> {
     let kinds: Vec<&str> =
         registry::kinds().iter().map(|kind| kind.name).filter(|name| name.starts_with("virtio-")).collect();
     for kind in &kinds {
         let bench = build(&[(*kind).to_owned()], None)?;
         let watch = Watch::over(driver, out, format!("bringup conform {}", driver.name()));
         // A driver that does not load binds to nothing.
-        let bound = bench.load(driver.module()).is_ok() && bench.driver_of(kind).is_some();
+        let bound = bench.load_with(driver.module(), &pairs(params)).is_ok() && bench.driver_of(kind).is_some();
         let refused = !bench.finish().probe_errors.is_empty();
         drop(watch);
         if bound || refused {
@@ -119,17 +120,29 @@ fn build(specs: &[String], seed: Option<u64>) -> Result<Bench, Failure> {
     builder.build().map_err(Failure::new)
 }
 
+fn pairs(params: &[(String, String)]) -> Vec<(&str, &str)> {
+    params.iter().map(|(name, value)| (&**name, &**value)).collect()
+}
+
 /// One life in the machine with this device.
-fn live(driver: &Driver, spec: &str, seed: Option<u64>, out: &Out) -> Result<Lived, Failure> {
+fn live(
+    driver: &Driver,
+    params: &[(String, String)],
+    spec: &str,
+    seed: Option<u64>,
+    out: &Out,
+) -> Result<Lived, Failure> {
     let seed_words = seed.map_or_else(String::new, |seed| format!(" --seed {seed}"));
-    let command = format!("bringup run {} --device {}{seed_words}", quote(driver.name()), quote(spec));
+    let params_words: String =
+        params.iter().map(|(name, value)| format!(" --param {}", quote(&format!("{name}={value}")))).collect();
+    let command = format!("bringup run {} --device {}{params_words}{seed_words}", quote(driver.name()), quote(spec));
     let kind = spec.split(',').next().unwrap_or(spec);
     let bench = build(&[spec.to_owned()], seed)?;
     let watch = Watch::over(driver, out, command.clone());
     let mut silent = Out::silent();
     let mut session = Session::new(&bench, &mut silent, &watch);
     let mut exercised = Exercised::default();
-    match bench.load(driver.module()) {
+    match bench.load_with(driver.module(), &pairs(params)) {
         Ok(()) => {
             watch.stage("being used");
             // What is in a file is somebody's.

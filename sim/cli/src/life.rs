@@ -87,6 +87,34 @@ impl Driver {
         }
     }
 
+    /// Tries module parameters, so that a mistake is the user's and not a finding.
+    pub(crate) fn check_params(&self, params: &[(String, String)]) -> Result<(), Failure> {
+        let module = self.module();
+        let driver = self.name();
+        for param in module.params {
+            param.target.reset();
+        }
+        for (name, value) in params {
+            let Some(param) = module.params.iter().find(|param| param.name == *name) else {
+                let known: Vec<&str> = module.params.iter().map(|param| param.name).collect();
+                let hint = suggest::hint(name, known.iter().copied());
+                let known =
+                    if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
+                return Err(Failure::new(format_args!("{driver} has no parameter \"{name}\"{hint} ({known})")));
+            };
+            const EEXIST: i32 = -17;
+            param.target.set(value).map_err(|code| match code {
+                EEXIST => Failure::new(format_args!("parameter {name} of {driver} is given twice")),
+                _ => Failure::new(format_args!(
+                    "parameter {name} of {driver} takes a {}, not \"{value}\": {}",
+                    param.ty,
+                    Errno(code)
+                )),
+            })?;
+        }
+        Ok(())
+    }
+
     /// What of the command line its exercise has a use for.
     fn takes(&self) -> Takes {
         match self {
@@ -180,7 +208,7 @@ impl Life {
             choices,
             choices_given: args.choices.as_ref().map(|path| path.display().to_string()),
         };
-        life.check_params().map(|()| life)
+        life.driver.check_params(&life.params).map(|()| life)
     }
 
     /// The life that a stream file holds; refuses one that could not be the same again.
@@ -248,7 +276,7 @@ impl Life {
             choices: Some(stream.choices.clone()),
             choices_given: None,
         };
-        life.check_params().map(|()| life)
+        life.driver.check_params(&life.params).map(|()| life)
     }
 
     /// The stream file of this life, with the choices that were taken in it.
@@ -361,34 +389,6 @@ impl Life {
 
     pub(crate) fn params(&self) -> Vec<(&str, &str)> {
         self.params.iter().map(|(name, value)| (&**name, &**value)).collect()
-    }
-
-    /// Tries the module parameters, so that a mistake is the user's and not a finding.
-    fn check_params(&self) -> Result<(), Failure> {
-        let module = self.driver.module();
-        let driver = self.driver.name();
-        for param in module.params {
-            param.target.reset();
-        }
-        for (name, value) in &self.params {
-            let Some(param) = module.params.iter().find(|param| param.name == *name) else {
-                let known: Vec<&str> = module.params.iter().map(|param| param.name).collect();
-                let hint = suggest::hint(name, known.iter().copied());
-                let known =
-                    if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
-                return Err(Failure::new(format_args!("{driver} has no parameter \"{name}\"{hint} ({known})")));
-            };
-            const EEXIST: i32 = -17;
-            param.target.set(value).map_err(|code| match code {
-                EEXIST => Failure::new(format_args!("parameter {name} of {driver} is given twice")),
-                _ => Failure::new(format_args!(
-                    "parameter {name} of {driver} takes a {}, not \"{value}\": {}",
-                    param.ty,
-                    Errno(code)
-                )),
-            })?;
-        }
-        Ok(())
     }
 }
 
