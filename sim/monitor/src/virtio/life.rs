@@ -130,6 +130,8 @@ pub(super) struct Facts<'a> {
     pub(super) config: &'a Snapshot,
     /// The queues that are enabled, ascending.
     pub(super) live: &'a [u16],
+    /// DRIVER_OK is set, and the driver did not give up.
+    pub(super) running: bool,
 }
 
 impl Facts<'_> {
@@ -205,7 +207,8 @@ impl Life {
     }
 
     pub(super) fn facts(&self) -> Facts<'_> {
-        Facts { features: &self.features, config: &self.config, live: &self.live }
+        let running = self.is_running() && !self.is(status::FAILED);
+        Facts { features: &self.features, config: &self.config, live: &self.live, running }
     }
 
     /// Whether RING_PACKED was accepted.

@@ -161,7 +161,7 @@ impl Monitor for VirtioMonitor {
             }),
             Seen::Idle => {
                 self.each_ring(sight, |ring, sight, phase| ring.idle(sight, phase));
-                self.kind.idle();
+                self.kind.idle(&self.life.facts());
             }
             Seen::Unmapped { iova, len } => {
                 self.life.unmapped(sight, iova, len);

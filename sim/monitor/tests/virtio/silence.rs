@@ -5,7 +5,7 @@ use bringup_core::{Barrier, Reset, Seen};
 use bringup_devices::virtio::{Blk, BlkOptions, MemoryImage, Quirks, Rng, VirtioPci};
 use bringup_spec::virtio::blk::{config, feature as blk, request};
 use bringup_spec::virtio::pci::common;
-use bringup_spec::virtio::{feature, status};
+use bringup_spec::virtio::{device_type, feature, status};
 use proptest::prelude::*;
 
 use crate::device::{Anything, bits};
@@ -201,6 +201,17 @@ fn the_devices_own_status_bit_is_not_the_drivers_to_keep() {
         rig.set_status(rig.status | status::DEVICE_NEEDS_RESET);
         rig.set_status(rig.status & !status::DEVICE_NEEDS_RESET);
         rig.add_status(status::FAILED);
+    });
+
+    plan.is_silent();
+}
+
+#[test]
+fn a_console_whose_driver_gives_up_owes_no_messages() {
+    let device = || VirtioPci::new(Anything::new(device_type::CONSOLE, &[1]));
+    let plan = Plan::new(device, u128::MAX, &[0, 1, 2, 3]).skip("q3 enable", "end").before("end", |rig| {
+        rig.submit_unkicked(2, &[8]);
+        rig.run();
     });
 
     plan.is_silent();
