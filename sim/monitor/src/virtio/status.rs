@@ -70,6 +70,8 @@ impl Life {
             return;
         }
         self.begin(sight, new);
+        // That bit is the device's: what the driver writes there means nothing.
+        let new = new & !status::DEVICE_NEEDS_RESET;
         let old = self.status;
         if old & status::FAILED != 0 {
             if new != old {
