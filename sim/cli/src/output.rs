@@ -190,6 +190,23 @@ impl Out {
         }
     }
 
+    /// Prints a table that is at most `limit` characters wide, in groups: each has a heading, and the number of the row that it
+    /// stands before.
+    pub(crate) fn grouped_table(&mut self, rows: &[Vec<String>], limit: usize, groups: &[(usize, String)]) {
+        let mut last = None;
+        for (index, line) in table_lines(rows, limit) {
+            if last != Some(index) {
+                for (_, heading) in groups.iter().filter(|(before, _)| *before == index) {
+                    let heading = self.paint(Style::Bold, heading);
+                    self.line("");
+                    self.line(&heading);
+                }
+                last = Some(index);
+            }
+            self.line(&line);
+        }
+    }
+
     /// Says something on standard error when that was asked for.
     pub(crate) fn verbose(&self, text: &str) {
         if self.verbose {

@@ -157,6 +157,14 @@ impl<M: Memory, T> State<M, T> {
         self.count - (self.added - self.shown) as u16
     }
 
+    /// How many bytes the device may write to a chain that it has; 0 if it has none of that id.
+    pub(super) fn room_of(&self, id: u16) -> u32 {
+        let chain = self.in_flight.get(usize::from(id));
+        chain
+            .and_then(Option::as_ref)
+            .map_or(0, |chain| chain.writable)
+    }
+
     /// Takes a chain back: it must be one that the device has, and no more may be written than it holds.
     #[inline]
     pub(super) fn take(&mut self, id: u32, written: u32) -> Result<Taken<T>> {

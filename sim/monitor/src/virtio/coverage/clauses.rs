@@ -32,7 +32,7 @@ clauses! {
     @ "Feature bits"
     "FEAT-D-01" "2.2.1" MustNot Core: "accept only offered bits", Checked;
     "FEAT-D-02" "2.2.1" MustNot Core: "accept a dependent feature only together with its prerequisite", Checked;
-    "FEAT-D-03" "2.2.1" Must Other: "check the offered bits for validity", Unseen("internal; stimulus: offer an illegal combination and see whether it is accepted");
+    "FEAT-D-03" "2.2.1" Must Other: "check the offered bits for validity", Unseen("internal; offer an illegal combination and see whether it is accepted");
     "FEAT-D-04" "2.2.1" Must Other: "disregard bits unknown, reserved, or undefined for transport/type", Stimulus("offer such a bit and see that behaviour does not change");
     "FEAT-D-05" "2.2.1" MustNot Core: "don't ack unknown / reserved / wrong-transport / wrong-type bits", Checked;
     "FEAT-D-07" "2.2.1" Must Core: "no fallback possible: write FAILED and stop initialising", Checked;
