@@ -240,12 +240,13 @@ impl Function {
     /// # Errors
     ///
     /// When the device does not come back, or breaks down again and again. What it had has failed then.
-    fn recover(&self, epoch: u32) -> Result {
+    fn recover(&self, epoch: u32, reason: Error) -> Result {
         let mut recovery = self.recovery.lock();
         let condition = *self.condition.lock();
         if condition.epoch != epoch {
             return condition.dead.map_or(Ok(()), Err);
         }
+        self.say("the device is reset", reason);
         let mut completed = 0;
         for queue in self.queues.iter() {
             completed += queue.with(|ring| {
@@ -260,6 +261,7 @@ impl Function {
         };
         let result = self.begin_again(recovery.failures <= MAX_FAILURES);
         if let Err(error) = result {
+            self.say("the device is given up", error);
             for queue in self.queues.iter() {
                 queue.with(|ring| {
                     ring.stop();
@@ -274,6 +276,15 @@ impl Function {
         }
         self.link.wake_all();
         result
+    }
+
+    fn say(&self, what: &'static str, reason: Error) {
+        // One that is gone needs no word.
+        if reason != ENODEV {
+            if let Some(device) = self.link.transport.device() {
+                dev_warn!(device, "{}: error {}\n", what, reason.to_errno());
+            }
+        }
     }
 
     fn begin_again(&self, in_earnest: bool) -> Result {
@@ -303,7 +314,7 @@ impl Function {
             return Ok(());
         }
         self.recovery.lock().failures = 0;
-        self.recover(condition.epoch)
+        self.recover(condition.epoch, EAGAIN)
     }
 
     /// Looks at the status after a configuration event. `EIO` if the device must be reset, `ENODEV` if it is gone.
@@ -327,50 +338,50 @@ impl Function {
     ) -> Result<Option<R>> {
         loop {
             let condition = *self.condition.lock();
-            match self.look(index, None, &mut ready) {
+            match self.look(index, &mut ready, &mut false, false) {
                 Ok(Look::Found(found)) => return Ok(Some(found)),
                 Ok(Look::More) => {}
                 Ok(Look::Nothing) => return condition.dead.map_or(Ok(None), Err),
-                Err(_) => self.recover(condition.epoch)?,
+                Err(error) => self.recover(condition.epoch, error)?,
             }
         }
     }
 
-    /// `waiting`: the caller sleeps if there is nothing, and whether it is known to wait.
     fn look<R>(
         &self,
         index: u16,
-        waiting: Option<&mut bool>,
         ready: &mut impl FnMut(&mut Ring) -> Option<R>,
+        asleep: &mut bool,
+        sleeps: bool,
     ) -> Result<Look<R>> {
-        let (looked, wake) = self.queue(index)?.with(|ring| {
-            let completed = ring.completed();
-            let reaped = ring.reap(&self.link);
-            // What came before the device broke counts.
-            let found = ready(ring);
-            let mut counted = false;
-            if let Some(waiting) = waiting {
-                counted = found.is_none();
-                ring.set_waiting(*waiting, counted);
-                *waiting = counted;
+        let (looked, news) = self.queue(index)?.with(|ring| {
+            if core::mem::take(asleep) {
+                ring.count_sleeper(false);
             }
-            // Whoever else waits counts on an interrupt, which reaping turned off, and what it waits for may have been
-            // reaped here.
-            let others = ring.others_wait(counted);
-            let listened = match reaped {
-                Ok(()) if found.is_none() || others => ring.listen(),
-                _ => reaped.map(|()| false),
+            let reaped = ring.reap(&self.link);
+            let mut news = ring.take_news();
+            // What came before the device broke counts.
+            let looked = match ready(ring) {
+                Some(found) => {
+                    // Others may sleep, for whom the device must interrupt; the caller does not wait for it any more.
+                    news |= ring.has_sleepers() && ring.listen().unwrap_or(true);
+                    Ok(Look::Found(found))
+                }
+                None => reaped.and_then(|()| ring.listen()).map(|more| {
+                    if more {
+                        Look::More
+                    } else {
+                        Look::Nothing
+                    }
+                }),
             };
-            let wake = others && (listened != Ok(false) || ring.completed() != completed);
-            let looked = match (found, listened) {
-                (Some(found), _) => Ok(Look::Found(found)),
-                (None, Ok(true)) => Ok(Look::More),
-                (None, Ok(false)) => Ok(Look::Nothing),
-                (None, Err(error)) => Err(error),
-            };
-            (looked, wake)
+            if sleeps && matches!(looked, Ok(Look::Nothing)) {
+                *asleep = true;
+                ring.count_sleeper(true);
+            }
+            (looked, news)
         });
-        if wake {
+        if news {
             self.link.wake(index);
         }
         looked
@@ -391,30 +402,28 @@ impl Function {
         patience: Patience,
         mut ready: impl FnMut(&mut Ring) -> Option<R>,
     ) -> Result<R> {
-        let signal = self.link.signals.get(usize::from(index)).ok_or(EINVAL)?;
-        let mut waiting = false;
-        let result = self.wait_for(index, signal, patience, &mut waiting, &mut ready);
-        if waiting {
-            self.queue(index)?
-                .with(|ring| ring.set_waiting(true, false));
+        let mut asleep = false;
+        let result = self.wait_counted(index, patience, &mut ready, &mut asleep);
+        if asleep {
+            self.queue(index)?.with(|ring| ring.count_sleeper(false));
         }
         result
     }
 
-    fn wait_for<R>(
+    fn wait_counted<R>(
         &self,
         index: u16,
-        signal: &Signal,
         patience: Patience,
-        waiting: &mut bool,
         ready: &mut impl FnMut(&mut Ring) -> Option<R>,
+        asleep: &mut bool,
     ) -> Result<R> {
+        let signal = self.link.signals.get(usize::from(index)).ok_or(EINVAL)?;
         let mut left: Jiffies = msecs_to_jiffies(TIMEOUT_MS);
         let mut expired = false;
         loop {
             let seen = signal.count();
             let condition = *self.condition.lock();
-            let mut trouble = match self.look(index, Some(&mut *waiting), ready) {
+            let mut trouble = match self.look(index, ready, asleep, true) {
                 Ok(Look::Found(found)) => return Ok(found),
                 Ok(Look::More) => continue,
                 Ok(Look::Nothing) => Ok(()),
@@ -432,9 +441,9 @@ impl Function {
             if expired || trouble.is_err() {
                 (expired, left) = (false, msecs_to_jiffies(TIMEOUT_MS));
             }
-            if trouble.is_err() {
+            if let Err(reason) = trouble {
                 // Whether it worked is seen at the next look.
-                let _ = self.recover(condition.epoch);
+                let _ = self.recover(condition.epoch, reason);
                 continue;
             }
             match signal.wait(seen, left) {

@@ -17,7 +17,7 @@
 use super::feature;
 use kernel::{
     bindings,
-    device::{Bound, Core},
+    device::{Bound, Core, Device},
     dma::{Device as _, DmaAddress, DmaMask},
     io::{poll::read_poll_timeout, Io},
     new_mutex, pci,
@@ -131,6 +131,11 @@ impl Transport {
             shares_vector: Atomic::new(false),
             selectors <- new_mutex!(()),
         }))
+    }
+
+    /// The function, for messages.
+    pub(crate) fn device(&self) -> Option<&Device> {
+        self.structures.bars.device()
     }
 
     /// Resets the device and waits until it is (§2.4, §4.1.4.3.2). It does not touch memory any more then.
@@ -303,6 +308,10 @@ impl Transport {
     ) -> Result<Doorbell> {
         let _selectors = self.selectors.lock();
         self.select(index)?;
+        // After a reset it is the device's largest again, and none if the device does not have the queue any more.
+        if self.common16(common::QUEUE_SIZE)? < size {
+            return Err(EIO);
+        }
         let doorbell = self.doorbell(index)?;
         self.set_common16(common::QUEUE_SIZE, size)?;
         if self.set_vector(common::QUEUE_MSIX_VECTOR, vector).is_err() {

@@ -181,8 +181,10 @@ pub(crate) struct Ring {
     completed: u64,
     /// Somebody waits for a free slot.
     starving: bool,
-    /// How many wait until the device is done with something.
-    waiting: u32,
+    /// How many sleep until the queue has something for them.
+    sleepers: usize,
+    /// Something was finished that may be for one of them.
+    news: bool,
     /// Room to sort slots in.
     order: KVec<(u64, u16)>,
     memory: DmaAddress,
@@ -230,7 +232,8 @@ impl Requests {
             serial: 0,
             completed: 0,
             starving: false,
-            waiting: 0,
+            sleepers: 0,
+            news: false,
             order: KVec::with_capacity(usize::from(slots), GFP_KERNEL)?,
             memory: memory.dma_address(),
             stride,
@@ -462,11 +465,12 @@ impl Ring {
 
     /// A slot is done, for whoever waits for it.
     fn finish(&mut self, slot: u16, result: Result<u32>) {
-        let Some(entry) = self.slot(slot) else {
+        let Some(entry) = self.slots.get_mut(usize::from(slot)) else {
             return;
         };
         entry.state = State::Done;
         entry.result = result;
+        self.news = true;
         if entry.orphan {
             self.release(slot);
         } else if entry.receives {
@@ -534,7 +538,7 @@ impl Ring {
         self.queue.add(out, input, slot)
     }
 
-    /// Takes back what the device is done with, and shows it what is pending. Interrupts are off then.
+    /// Takes back what the device is done with, and shows it what is pending.
     ///
     /// # Errors
     ///
@@ -554,23 +558,23 @@ impl Ring {
         Ok(())
     }
 
-    /// Somebody waits for the device now, or does not, and did so before or did not.
-    pub(super) fn set_waiting(&mut self, before: bool, now: bool) {
-        self.waiting = match (before, now) {
-            (false, true) => self.waiting.saturating_add(1),
-            (true, false) => self.waiting.saturating_sub(1),
-            _ => self.waiting,
-        };
+    /// Whether there is news for those who sleep: whoever takes them out of the queue tells them, as the device may not.
+    pub(super) fn take_news(&mut self) -> bool {
+        core::mem::take(&mut self.news) && self.sleepers != 0
     }
 
-    /// Whether anybody waits, besides the caller if it does.
-    pub(super) fn others_wait(&self, caller: bool) -> bool {
-        self.waiting > u32::from(caller)
+    /// Whether anybody sleeps.
+    pub(super) fn has_sleepers(&self) -> bool {
+        self.sleepers != 0
     }
 
-    /// How many chains came back since it was last asked to [take](Self::take_completed) the count.
-    pub(super) fn completed(&self) -> u64 {
-        self.completed
+    /// The caller is going to sleep, with the lock given back, or is up again.
+    pub(super) fn count_sleeper(&mut self, asleep: bool) {
+        if asleep {
+            self.sleepers += 1;
+        } else {
+            self.sleepers -= 1;
+        }
     }
 
     /// Asks the device to interrupt when it is done with something; `true` if it is, and may not.

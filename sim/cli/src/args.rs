@@ -28,6 +28,10 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 clean, 1 something was found, 2 the life could not be run.
     Run(RunArgs),
+    /// Try a virtio driver in many machines, odd ones among them: which clauses of VIRTIO 1.4 it passes, violates, does not meet.
+    ///
+    /// Exit status: 0 no clause violated, 1 one was, 2 it could not be tried.
+    Conform(ConformArgs),
     /// Run the life that a stream file holds again, exactly.
     Replay(ReplayArgs),
     /// List what there is.
@@ -94,6 +98,21 @@ pub(crate) struct RunArgs {
     /// Save the life as a stream file, for bringup replay.
     #[arg(long, value_name = "FILE")]
     pub(crate) save_choices: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConformArgs {
+    /// A bundled driver's name, or the path of a .rs file.
+    pub(crate) driver: String,
+    /// The device that it is tried with; else the first virtio kind that it binds to. Options given here stand in every machine.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) device: Option<String>,
+    /// In each machine, how many more lives with chance deciding.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(..=100_000))]
+    pub(crate) seeds: u64,
+    /// Show the clauses for other types of devices, and those that nobody can see, too.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Subcommand)]

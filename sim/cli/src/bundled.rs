@@ -48,6 +48,14 @@ static ALL: &[Bundled] = &[
         exercise: exercise::blk::exercise,
     },
     Bundled {
+        name: "virtio_console",
+        summary: "virtio consoles: bytes both ways through /dev/vcon0 and one file more for each port",
+        module: &virtio_console::BRINGUP_MODULE,
+        default_devices: &["virtio-console"],
+        takes_input: false,
+        exercise: exercise::generic,
+    },
+    Bundled {
         name: "virtio_rng",
         summary: "virtio entropy source: random bytes from /dev/vrng0",
         module: &virtio_rng::BRINGUP_MODULE,

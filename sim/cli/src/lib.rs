@@ -3,6 +3,7 @@
 mod args;
 mod bundled;
 pub mod cli;
+mod conform;
 mod cpio;
 mod driver_build;
 mod exercise;

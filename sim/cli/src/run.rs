@@ -112,7 +112,7 @@ fn use_driver(
     match loaded {
         Ok(()) => {
             let input = life.input.as_ref().map(|input| &*input.bytes);
-            exercised = life.driver.exercise(session, Work { input, output, load: life.load });
+            exercised = life.driver.exercise(session, Work { input, output, load: life.load, thorough: false });
         }
         Err(error) => exercised.fail(&format!("load {}", life.driver.module().name), error),
     }

@@ -212,6 +212,7 @@ fn oddities_that_are_allowed_make_no_difference() {
         longer_config: 300,
         config_changes: 5,
         spurious_every: 1,
+        ..Quirks::default()
     };
     for vectors in [0, 1, 2048] {
         let bench = bench(plain().quirks(every.clone()).msix_vectors(vectors));
@@ -230,6 +231,65 @@ fn oddities_that_are_allowed_make_no_difference() {
         drop(file);
         assert_clean(&bench.finish());
     }
+}
+
+#[test]
+fn a_device_that_asks_for_a_reset_gets_it_and_its_requests_again() {
+    for features in [&[][..], &[bringup_spec::virtio::feature::RING_PACKED]] {
+        let quirks = Quirks {
+            needs_reset_after: 3,
+            ..Quirks::default()
+        };
+        let bench = bench(in_mode(plain(), features).quirks(quirks));
+        let file = bench.open("vblk0").unwrap();
+        for round in 0..10_u8 {
+            file.seek(0);
+            assert_eq!(file.write(&[round; 5000]), Ok(5000), "{round}");
+            let mut back = [0xff; 5000];
+            file.seek(0);
+            assert_eq!(file.read(&mut back), Ok(5000));
+            assert_eq!(back, [round; 5000]);
+        }
+        drop(file);
+        assert!(bench.log().contains("the device is reset"));
+        // Nobody waited for a time-out.
+        assert!(bench.now() < 5_000_000_000, "{}", bench.now());
+        assert_clean(&bench.finish());
+    }
+}
+
+#[test]
+fn a_device_that_does_not_agree_is_told_and_left() {
+    let quirks = Quirks {
+        refuse_features: true,
+        ..Quirks::default()
+    };
+    let bench = bench(plain().quirks(quirks));
+    assert_eq!(bench.driver_of("disk"), None);
+    assert_clean(&bench.finish());
+}
+
+#[test]
+fn a_slow_reset_is_waited_for() {
+    let quirks = Quirks {
+        slow_reset: 300_000_000,
+        one_notify_address: true,
+        ..Quirks::default()
+    };
+    let bench = bench(plain().quirks(quirks));
+    assert_eq!(bench.open("vblk0").unwrap().write(&[1; 512]), Ok(512));
+    assert_clean(&bench.finish());
+}
+
+#[test]
+fn a_device_without_vectors_to_give_is_not_used() {
+    let quirks = Quirks {
+        no_vectors: true,
+        ..Quirks::default()
+    };
+    let bench = bench(plain().quirks(quirks));
+    assert_eq!(bench.driver_of("disk"), None);
+    assert_clean(&bench.finish());
 }
 
 #[test]
@@ -270,6 +330,12 @@ fn every_schedule_gives_the_right_bytes() {
             let outcome = bench.join(job).unwrap();
             assert_eq!(outcome, Ok(true), "{name}, seed {seed}");
         }
+        // Nothing was lost, so nobody waited for a time-out.
+        assert!(
+            !bench.log().contains("reset"),
+            "{name}, seed {seed}: {}",
+            bench.log()
+        );
         assert_clean(&bench.finish());
     }
 }

@@ -45,6 +45,12 @@ impl Bars {
         Ok(self.0.len() - 1)
     }
 
+    /// The function that they are of.
+    pub(super) fn device(&self) -> Option<&Device> {
+        let (_, bar) = self.0.first()?;
+        Some(bar.device())
+    }
+
     /// Runs `f` on the registers, which cannot go meanwhile.
     fn with<R>(&self, place: usize, f: impl FnOnce(&pci::Bar<'_>) -> Result<R>) -> Result<R> {
         let (_, bar) = self.0.get(place).ok_or(ENODEV)?;

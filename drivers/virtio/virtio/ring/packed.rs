@@ -63,6 +63,7 @@ impl Place {
     }
 }
 
+#[derive(Debug)]
 pub(super) struct Packed<M, T> {
     pub(super) state: State<M, T>,
     event_idx: bool,
@@ -253,9 +254,11 @@ impl<M: Memory, T> Packed<M, T> {
         // The flags before the rest of the slot.
         ring.read_barrier();
         let id = ring.read16(start + ID)?;
-        // The length means something only where the device wrote (§2.8.4).
-        let written = if flags & WRITE != 0 {
-            ring.read32(start + LEN)?
+        // The length means something only where the device wrote, which the flag says (§2.8.4). QEMU leaves the flag clear
+        // whatever it wrote, so a length that can be is believed all the same.
+        let len = ring.read32(start + LEN)?;
+        let written = if flags & WRITE != 0 || len <= self.state.room_of(id) {
+            len
         } else {
             0
         };

@@ -5,6 +5,7 @@
 use super::*;
 
 /// A chain that did not come back.
+#[derive(Debug)]
 struct InFlight<T> {
     token: T,
     /// Counts chains as they are added.
@@ -30,6 +31,7 @@ pub(super) struct Plan {
     pub(super) slots: u16,
 }
 
+#[derive(Debug)]
 pub(super) struct State<M, T> {
     pub(super) shape: Shape,
     pub(super) areas: Areas<M>,
@@ -153,6 +155,14 @@ impl<M: Memory, T> State<M, T> {
     pub(super) fn at_device(&self) -> u16 {
         // What is not shown is among those in flight, so it fits.
         self.count - (self.added - self.shown) as u16
+    }
+
+    /// How many bytes the device may write to a chain that it has; 0 if it has none of that id.
+    pub(super) fn room_of(&self, id: u16) -> u32 {
+        let chain = self.in_flight.get(usize::from(id));
+        chain
+            .and_then(Option::as_ref)
+            .map_or(0, |chain| chain.writable)
     }
 
     /// Takes a chain back: it must be one that the device has, and no more may be written than it holds.

@@ -20,6 +20,15 @@ const BLKGETSIZE64: u32 = 0x8008_1272;
 const BLKSSZGET: u32 = 0x1268;
 const BLKFLSBUF: u32 = 0x1261;
 
+const BLKDISCARD: u32 = 0x1277;
+const BLKZEROOUT: u32 = 0x127f;
+
+/// The driver's own: `_IOR('v', 0, [u8; 20])`, the name of the disk.
+const VBLK_GET_ID: u32 = 0x8014_7600;
+
+/// How many bytes are written when nothing on the disk is dear to anybody.
+const PATTERN: usize = 300 << 10;
+
 const EIO: Errno = Errno(-5);
 
 pub(crate) fn exercise(session: &mut Session<'_>, work: Work<'_>) -> Exercised {
@@ -45,7 +54,7 @@ fn one(session: &mut Session<'_>, name: &str, label: &str, work: Work<'_>, exerc
     let Some(file) = session.open(name, exercised) else { return };
     let disk = Disk { name, label, file };
     let Some(bytes) = disk.size(session, exercised) else { return };
-    let Work { input, output, load } = work;
+    let Work { input, output, load, thorough } = work;
     let nothing_asked = input.is_none() && output.is_none() && load.is_none();
     if let Some(input) = input {
         disk.store(session, bytes, input, exercised);
@@ -53,6 +62,14 @@ fn one(session: &mut Session<'_>, name: &str, label: &str, work: Work<'_>, exerc
     if let Some(output) = output {
         let wanted = input.map_or(bytes, |input| (input.len() as u64).min(bytes));
         disk.fetch(session, wanted, Some(output), exercised);
+    }
+    if thorough {
+        let pattern: Vec<u8> = (0..=u8::MAX).cycle().take(PATTERN).collect();
+        disk.store(session, bytes, &pattern[..PATTERN.min(bytes as usize)], exercised);
+        disk.erase(session, bytes, BLKDISCARD, "BLKDISCARD", exercised);
+        disk.erase(session, bytes, BLKZEROOUT, "BLKZEROOUT", exercised);
+        // What it is called is its own affair.
+        let _ = disk.file.ioctl_with(VBLK_GET_ID, &mut [0; 20]);
     }
     if nothing_asked {
         disk.fetch(session, bytes.min(LOOK), None, exercised);
@@ -224,6 +241,20 @@ impl Disk<'_> {
             format!("{read:>9} bytes  crc32 {crc:08x}{text}"),
             json!({"bytes": read, "crc32": format!("{crc:08x}"), "to": to}),
         );
+    }
+
+    /// Discards or zeroes a part of the disk. A disk that cannot says so.
+    fn erase(&self, session: &mut Session<'_>, bytes: u64, command: u32, name: &str, exercised: &mut Exercised) {
+        const EOPNOTSUPP: Errno = Errno(-95);
+        const EROFS: Errno = Errno(-30);
+        let (at, len) = (8192.min(bytes / 2), 4096.min(bytes / 2));
+        let range: Vec<u8> = [at / 512 * 512, len].iter().flat_map(|number| number.to_le_bytes()).collect();
+        let result = self.file.ioctl_with(command, &mut range.clone());
+        session.show_log();
+        match result {
+            Ok(_) | Err(EOPNOTSUPP | EROFS) => {}
+            Err(error) => exercised.fail(&format!("ioctl {name} on /dev/{}", self.name), error),
+        }
     }
 
     /// Writes a few places, the first and the last among them, with what they hold, and reads them again.

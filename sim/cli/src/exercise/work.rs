@@ -13,6 +13,8 @@ pub(crate) struct Work<'a> {
     pub(crate) output: Option<&'a mut Pending>,
     /// `--bench`.
     pub(crate) load: Option<Load>,
+    /// Nothing that the device holds is dear to anybody: everything that the driver can do may be done.
+    pub(crate) thorough: bool,
 }
 
 /// Which parts of [`Work`] a driver's exercise has a use for.

@@ -13,7 +13,7 @@ pub(crate) const BASE: u64 = 0x7000_0000_0000;
 const DIRT: u8 = 0xa5;
 
 /// A part of memory.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Window {
     pub(crate) memory: GuestMemoryMmap,
     base: u64,

@@ -8,6 +8,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use std::sync::atomic::Ordering;
 
+#[derive(Debug)]
 pub(crate) struct RustVmm {
     memory: GuestMemoryMmap,
     queue: Queue,

@@ -1,10 +1,12 @@
 //! The device's side of a packed queue (virtio 1.4 §2.8).
 
 use super::*;
+use std::fmt::Debug;
 
 const AVAIL: u16 = 1 << 7;
 const USED: u16 = 1 << 15;
 
+#[derive(Debug)]
 pub(crate) struct Packed<M> {
     pub(crate) common: Common<M>,
     /// Slots taken, over all laps.
@@ -37,10 +39,15 @@ impl<M: Memory> Packed<M> {
         self.common.areas[0] + slot % self.common.size * 16
     }
 
-    fn is_available(&self, slot: u64) -> bool {
+    /// Whether these flags of a slot say that it is available.
+    fn says_available(&self, slot: u64, flags: u16) -> bool {
         let wrap = (slot / self.common.size).is_multiple_of(2);
+        (flags & AVAIL != 0) == wrap && (flags & USED != 0) != wrap
+    }
+
+    fn is_available(&self, slot: u64) -> bool {
         let flags = self.common.read16(self.at(slot) + 14);
-        flags.is_some_and(|flags| (flags & AVAIL != 0) == wrap && (flags & USED != 0) != wrap)
+        flags.is_some_and(|flags| self.says_available(slot, flags))
     }
 
     fn table(&self, table: Descriptor) -> Option<Vec<Element>> {
@@ -88,7 +95,7 @@ impl<M: Memory> Packed<M> {
     }
 }
 
-impl<M: Memory> Device for Packed<M> {
+impl<M: Memory + Debug> Device for Packed<M> {
     fn pop(&mut self) -> Option<Taken> {
         if !self.is_available(self.taken) {
             return None;
@@ -101,7 +108,10 @@ impl<M: Memory> Device for Packed<M> {
             let at = self.at(slot);
             let one = self.common.descriptor(at)?;
             images.push((at, one));
-            assert!(self.is_available(slot), "a list that is not whole");
+            assert!(
+                self.says_available(slot, one.second),
+                "a list that is not whole"
+            );
             assert!(images.len() as u64 <= self.common.size);
             slot += 1;
             let flags = one.second;

@@ -43,7 +43,7 @@ impl Taken {
 }
 
 /// What a ring's device side can do.
-pub(crate) trait Device {
+pub(crate) trait Device: std::fmt::Debug {
     /// Takes the next chain.
     fn pop(&mut self) -> Option<Taken>;
     /// Gives a chain back.
@@ -62,6 +62,7 @@ pub(crate) trait Device {
 }
 
 /// What both layouts' devices know.
+#[derive(Debug)]
 pub(crate) struct Common<M> {
     pub(crate) ram: M,
     pub(crate) size: u64,

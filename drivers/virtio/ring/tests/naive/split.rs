@@ -1,7 +1,9 @@
 //! The device's side of a split queue (virtio 1.4 §2.7).
 
 use super::*;
+use std::fmt::Debug;
 
+#[derive(Debug)]
 pub(crate) struct Split<M> {
     pub(crate) common: Common<M>,
     /// Chains taken, ever.
@@ -129,7 +131,7 @@ impl<M: Memory> Split<M> {
     }
 }
 
-impl<M: Memory> Device for Split<M> {
+impl<M: Memory + Debug> Device for Split<M> {
     fn pop(&mut self) -> Option<Taken> {
         let common = &self.common;
         let idx = common.read16(common.areas[1] + 2)?;
