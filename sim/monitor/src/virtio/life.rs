@@ -149,6 +149,8 @@ pub(super) struct Life {
     pub(super) reset: ResetState,
     /// A status that is not 0 was written since the reset.
     pub(super) started: bool,
+    /// The driver had given up before the reset.
+    pub(super) had_failed: bool,
     pub(super) negotiation: Negotiation,
     pub(super) suspend: Suspend,
     /// The driver saw DEVICE_NEEDS_RESET.
@@ -180,7 +182,8 @@ impl Life {
         let areas = |queue: &Queue| if queue.enabled { queue.areas } else { [(0, 0); 3] };
         let mut draining: Vec<(u64, u64)> = self.queues.iter().flat_map(areas).filter(|(_, len)| *len != 0).collect();
         draining.append(&mut self.draining);
-        *self = Self { draining, reset: ResetState::Asked, ..self.after_reset() };
+        let had_failed = self.is(status::FAILED);
+        *self = Self { draining, had_failed, reset: ResetState::Asked, ..self.after_reset() };
     }
 
     /// Whether a status bit is set.
