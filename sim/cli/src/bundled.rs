@@ -52,8 +52,8 @@ static ALL: &[Bundled] = &[
         summary: "virtio consoles: bytes both ways through /dev/vcon0 and one file more for each port",
         module: &virtio_console::BRINGUP_MODULE,
         default_devices: &["virtio-console"],
-        takes_input: false,
-        exercise: exercise::generic,
+        takes: Takes::FILES,
+        exercise: exercise::console::exercise,
     },
     Bundled {
         name: "virtio_rng",
