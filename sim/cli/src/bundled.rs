@@ -55,6 +55,14 @@ static ALL: &[Bundled] = &[
         exercise: exercise::generic,
     },
     Bundled {
+        name: "virtio_net",
+        summary: "virtio network devices: a packet a read or write through /dev/vnet0, as with TAP",
+        module: &virtio_net::BRINGUP_MODULE,
+        default_devices: &["virtio-net"],
+        takes_input: false,
+        exercise: exercise::generic,
+    },
+    Bundled {
         name: "virtio_rng",
         summary: "virtio entropy devices: random bytes from /dev/vrng0",
         module: &virtio_rng::BRINGUP_MODULE,
