@@ -8,8 +8,9 @@ mod image;
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bringup_core::Nanos;
+use bringup_core::{Nanos, Waker};
 use bringup_spec::virtio::blk::{CONFIG, HEADER, ID_LEN, SECTOR, config, feature, request, segment, status};
 use bringup_spec::virtio::{device_type, ring};
 
@@ -89,10 +90,35 @@ pub struct Blk {
     /// The cache is on: a write is durable when it was flushed.
     writeback: bool,
     negotiated: u128,
+    /// What is moved between an image that lends nothing and the driver's memory.
     buffer: Vec<u8>,
+    hand: BlkHand,
     /// What was carried out and waits for its time.
     done: VecDeque<Done>,
     next_queue: u16,
+}
+
+/// A hand on a block device from outside, for tests and scenarios. What it does is seen when the device works next, which it makes it
+/// do.
+#[derive(Clone, Debug, Default)]
+pub struct BlkHand(Arc<Mutex<HandState>>);
+
+#[derive(Debug, Default)]
+struct HandState {
+    size: Option<u64>,
+    waker: Option<Waker>,
+}
+
+impl BlkHand {
+    /// Makes the image larger or smaller, in bytes, and the driver is told (§5.2.6.2). Of an image that has the size that it has
+    /// nothing changes.
+    pub fn resize(&self, size: u64) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.size = Some(size - size % SECTOR);
+        if let Some(waker) = &state.waker {
+            waker.wake();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -136,6 +162,7 @@ impl Blk {
             writeback: true,
             negotiated: 0,
             buffer: vec![0; CHUNK],
+            hand: BlkHand::default(),
             done: VecDeque::new(),
             next_queue: 0,
         }
@@ -151,6 +178,12 @@ impl Blk {
     #[must_use]
     pub fn tell(self, notices: Notices) -> Self {
         Self { notices, ..self }
+    }
+
+    /// A hand on it.
+    #[must_use]
+    pub fn hand(&self) -> BlkHand {
+        self.hand.clone()
     }
 
     /// Where it says what the host's storage said.
@@ -210,7 +243,7 @@ impl Blk {
     // --- Requests ------------------------------------------------------------------------------------------------
 
     /// Carries out one request and gives it back, at once or later.
-    fn carry_out(&mut self, host: &mut Host<'_, '_>, queue: u16, chain: Chain) -> u64 {
+    fn carry_out(&mut self, host: &mut Host<'_, '_>, queue: u16, mut chain: Chain, began: Nanos) -> u64 {
         let moved = chain.readable_len() + chain.writable_len();
         // Without a byte for the status nothing can be said.
         let Some(room) = chain.writable_len().checked_sub(1) else {
@@ -228,8 +261,9 @@ impl Blk {
             Ok(1) => outcome.data.max(u64::from(room == 0)),
             _ => 0,
         };
+        host.strip(queue, &mut chain);
         let done = Done {
-            at: host.now().saturating_add(self.options.latency),
+            at: began.saturating_add(self.options.latency),
             queue,
             chain,
             written: u32::try_from(written).unwrap_or(u32::MAX),
@@ -247,6 +281,9 @@ impl Blk {
     fn perform(&mut self, host: &mut Host<'_, '_>, chain: &Chain, header: &[u8; 16], room: u64) -> Outcome {
         let [t0, t1, t2, t3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = *header;
         let kind = u32::from_le_bytes([t0, t1, t2, t3]);
+        if !self.keeps_limits(chain, room) {
+            return Outcome::FAILED;
+        }
         let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
         match kind {
             request::IN => self.read(host, chain, sector, room),
@@ -264,6 +301,34 @@ impl Blk {
         }
     }
 
+    /// Whether the data are in no more segments, and no longer ones, than the driver was told (§5.2.5.1).
+    fn keeps_limits(&self, chain: &Chain, room: u64) -> bool {
+        let BlkOptions { seg_max, size_max, .. } = self.options;
+        let few = seg_max == 0 || chain.elements().len() <= seg_max as usize;
+        if few && size_max == 0 {
+            return true;
+        }
+        // Header and status may share elements with data.
+        let (mut header, mut data, mut count) = (HEADER, room, 0);
+        for element in chain.elements() {
+            let len = u64::from(element.len);
+            let part = if element.writable {
+                let part = len.min(data);
+                data -= part;
+                part
+            } else {
+                let skipped = len.min(header);
+                header -= skipped;
+                len - skipped
+            };
+            count += u32::from(part != 0);
+            if size_max != 0 && part > u64::from(size_max) {
+                return false;
+            }
+        }
+        seg_max == 0 || count <= seg_max
+    }
+
     /// The place of `len` bytes from a sector on, if the device has them.
     fn place(&self, sector: u64, len: u64) -> Result<u64, u8> {
         let whole = len != 0 && len.is_multiple_of(SECTOR);
@@ -276,23 +341,27 @@ impl Blk {
         let mut data = 0;
         while data < room {
             let piece = (room - data).min(CHUNK as u64) as usize;
-            let mut buffer = std::mem::take(&mut self.buffer);
-            let got = self.image.read(place + data, &mut buffer[..piece]);
-            let written = match self.checked("read", got) {
-                Ok(()) => host.write(chain, data, &buffer[..piece]).unwrap_or(0),
-                Err(_) => 0,
+            let (asked, written) = if let Some(lent) = self.image.lend(place + data, piece) {
+                (lent.len(), host.write(chain, data, lent).unwrap_or(0))
+            } else {
+                let Some(buffer) = self.buffer.get_mut(..piece) else { return Outcome::FAILED };
+                let got = self.image.read(place + data, buffer);
+                let written = if got.is_ok() { host.write(chain, data, buffer).unwrap_or(0) } else { 0 };
+                if let Err(status) = self.checked("read", got) {
+                    return Outcome { status, data };
+                }
+                (piece, written)
             };
-            self.buffer = buffer;
-            if written != piece {
+            if written != asked || asked == 0 {
                 return Outcome { status: status::IOERR, data };
             }
-            data += piece as u64;
+            data += asked as u64;
         }
         Outcome { status: status::OK, data }
     }
 
     fn write(&mut self, host: &mut Host<'_, '_>, chain: &Chain, sector: u64) -> Result<(), u8> {
-        let len = chain.readable_len() - HEADER;
+        let len = chain.readable_len().saturating_sub(HEADER);
         let place = self.place(sector, len)?;
         if self.options.read_only {
             return Err(status::IOERR);
@@ -300,15 +369,21 @@ impl Blk {
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(CHUNK as u64) as usize;
-            let mut buffer = std::mem::take(&mut self.buffer);
-            let got = host.read(chain, HEADER + done, &mut buffer[..piece]).unwrap_or(0);
-            let stored = if got == piece { self.image.write(place + done, &buffer[..piece]) } else { Ok(()) };
-            self.buffer = buffer;
-            self.checked("write", stored)?;
-            if got != piece {
+            let (asked, got) = if let Some(lent) = self.image.lend_mut(place + done, piece) {
+                (lent.len(), host.read(chain, HEADER + done, lent).unwrap_or(0))
+            } else {
+                let buffer = self.buffer.get_mut(..piece).ok_or(status::IOERR)?;
+                let got = host.read(chain, HEADER + done, buffer).unwrap_or(0);
+                if got == piece {
+                    let stored = self.image.write(place + done, buffer);
+                    self.checked("write", stored)?;
+                }
+                (piece, got)
+            };
+            if got != asked || asked == 0 {
                 return Err(status::IOERR);
             }
-            done += piece as u64;
+            done += asked as u64;
         }
         self.settle_write()
     }
@@ -338,7 +413,7 @@ impl Blk {
 
     /// Discards or zeroes the segments of a request. Both make zeros of them here. All are checked before the first is touched.
     fn zero_segments(&mut self, host: &mut Host<'_, '_>, chain: &Chain, kind: u32) -> Result<(), u8> {
-        let len = chain.readable_len() - HEADER;
+        let len = chain.readable_len().saturating_sub(HEADER);
         let count = len / segment::SIZE;
         if !len.is_multiple_of(segment::SIZE) || count == 0 || count > u64::from(MOST_SEGMENTS) {
             return Err(status::IOERR);
@@ -380,13 +455,22 @@ impl Blk {
     /// Gives back what is due, and asks to be woken for the rest.
     fn give_back(&mut self, host: &mut Host<'_, '_>) {
         let now = host.now();
-        while self.done.front().is_some_and(|done| done.at <= now) {
-            if let Some(done) = self.done.pop_front() {
-                host.push(done.queue, done.chain, done.written);
-            }
+        while let Some(queue) = self.done.front().filter(|done| done.at <= now).map(|done| done.queue) {
+            // Those of a queue that follow each other are shown at once.
+            let due = self.done.iter().take_while(|done| done.at <= now && done.queue == queue).count();
+            let chains = self.done.drain(..due).map(|done| (done.chain, done.written)).collect();
+            host.push_all(queue, chains);
         }
         if let Some(next) = self.done.front() {
             host.wake_in(next.at.saturating_sub(now));
+        }
+    }
+
+    /// Sees what was done to it from outside.
+    fn look_at_hand(&mut self, host: &mut Host<'_, '_>) {
+        let size = self.hand.0.lock().unwrap_or_else(PoisonError::into_inner).size.take();
+        if size.is_some_and(|size| self.image.resize(size).is_ok()) {
+            host.config_changed();
         }
     }
 }
@@ -441,11 +525,23 @@ impl VirtioDevice for Blk {
         }
     }
 
-    fn start(&mut self, _host: &mut Host<'_, '_>, features: u128) {
+    fn start(&mut self, host: &mut Host<'_, '_>, features: u128) {
         self.negotiated = features;
+        // A driver that cannot flush is told that there is nothing to flush (§5.2.5.2).
+        self.writeback = self.has(feature::FLUSH);
+        self.hand.0.lock().unwrap_or_else(PoisonError::into_inner).waker = Some(host.waker());
+    }
+
+    fn suspend(&mut self, host: &mut Host<'_, '_>) {
+        for done in self.done.drain(..) {
+            host.push(done.queue, done.chain, done.written);
+        }
     }
 
     fn work(&mut self, host: &mut Host<'_, '_>) {
+        // What is taken in one quantum ends at one time, and interrupts once.
+        let began = host.now();
+        self.look_at_hand(host);
         self.give_back(host);
         let queues = host.queue_count().max(1);
         let (mut taken, mut moved, mut empty) = (0, 0, 0);
@@ -459,7 +555,7 @@ impl VirtioDevice for Blk {
             self.next_queue = (queue + 1) % queues;
             match host.pop(queue) {
                 Some(chain) => {
-                    moved += self.carry_out(host, queue, chain);
+                    moved += self.carry_out(host, queue, chain, began);
                     taken += 1;
                     empty = 0;
                 }

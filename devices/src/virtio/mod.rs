@@ -12,7 +12,7 @@ mod quirks;
 mod rng;
 mod split;
 
-pub use blk::{Blk, BlkOptions, FileImage, Image, ImageError, MemoryImage};
+pub use blk::{Blk, BlkHand, BlkOptions, FileImage, Image, ImageError, MemoryImage};
 pub use console::{Console, ConsoleHand, ConsoleOptions, ConsolePort, Echo, Files, NoTerminal, PortBackend, Terminal};
 pub use device::{Host, KICK_NS, SharedMemory, VirtioDevice};
 pub use net::{

@@ -29,9 +29,16 @@ impl Window {
     }
 }
 
+impl Window {
+    /// The first `len` bytes of the window.
+    pub fn first(self, len: u64) -> Self {
+        Self { len, ..self }
+    }
+}
+
 impl Board {
     pub fn new(device: impl Device + 'static) -> Self {
-        let mut bus = Bus::new(BusConfig::quiet(Ram::new(1 << 20).unwrap()));
+        let mut bus = Bus::new(BusConfig::quiet(Ram::new(8 << 20).unwrap()));
         let device = bus.plug("dut", Box::new(device)).unwrap();
         let all = command::IO | command::MEMORY | command::BUS_MASTER;
         bus.config_write(device, offset::COMMAND, 2, all.into());

@@ -1,6 +1,7 @@
 //! All that a life depends on: what the command line says, what a stream file keeps, and how one becomes the other.
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 use bringup_bench::module::Loadable;
 use bringup_bench::rt::platform::PlatformDevice;
@@ -12,6 +13,7 @@ use bringup_devices::registry::{self, Workshop};
 use crate::args::RunArgs;
 use crate::bundled::{self, Bundled};
 use crate::driver_build::DriverFile;
+use crate::exercise::work::{Load, Takes, Work};
 use crate::exercise::{self, Exercised, Session};
 use crate::failure::{Failure, read, read_text};
 use crate::output::Out;
@@ -32,7 +34,7 @@ pub(crate) enum Driver {
 impl Driver {
     /// Finds a driver by name or path. One from a file that is not linked into this program is built, and then its own runner
     /// takes over: the call returns only if that fails.
-    fn find(name: &str, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
+    pub(crate) fn find(name: &str, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
         if !is_file(name) {
             return bundled::find(name).map(Self::Bundled);
         }
@@ -74,16 +76,29 @@ impl Driver {
         }
     }
 
-    pub(crate) fn exercise(&self, session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
+    pub(crate) fn exercise(&self, session: &mut Session<'_>, work: Work<'_>) -> Exercised {
         match self {
-            Self::Bundled(driver) => (driver.exercise)(session, input),
+            Self::Bundled(driver) => (driver.exercise)(session, work),
             // A variant of a bundled driver is put through what that one is put through.
-            Self::File(_, module) => match bundled::all().iter().find(|driver| driver.module.name == module.name) {
-                Some(twin) => (twin.exercise)(session, input),
-                None => exercise::generic(session, input),
+            Self::File(_, module) => match twin(module) {
+                Some(twin) => (twin.exercise)(session, work),
+                None => exercise::generic(session, work),
             },
         }
     }
+
+    /// What of the command line its exercise has a use for.
+    fn takes(&self) -> Takes {
+        match self {
+            Self::Bundled(driver) => driver.takes,
+            Self::File(_, module) => twin(module).map_or(Takes::INPUT, |twin| twin.takes),
+        }
+    }
+}
+
+/// The bundled driver that this is a variant of.
+fn twin(module: &Loadable) -> Option<&'static Bundled> {
+    bundled::all().iter().find(|driver| driver.module.name == module.name)
 }
 
 fn is_file(name: &str) -> bool {
@@ -112,6 +127,14 @@ pub(crate) struct Life {
     params: Vec<(String, String)>,
     pub(crate) plan: Option<PlanText>,
     pub(crate) input: Option<Input>,
+    /// `--output`.
+    pub(crate) output: Option<PathBuf>,
+    /// `--bench`.
+    pub(crate) load: Option<Load>,
+    /// Where its devices are made, and say what the host does to them.
+    pub(crate) workshop: Workshop,
+    /// What the specifications of `devices` came to, until a machine is built from them.
+    plugs: RefCell<Vec<Plug>>,
     pub(crate) seed: Option<u64>,
     /// Answers to follow, instead of a seed.
     choices: Option<Vec<u8>>,
@@ -122,19 +145,13 @@ pub(crate) struct Life {
 impl Life {
     /// The life that the command line describes. Everything that can be checked is checked before a driver is built.
     pub(crate) fn from_args(args: &RunArgs, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
-        let takes_input = is_file(&args.driver) || bundled::find(&args.driver)?.takes_input;
-        if args.input.is_some() && !takes_input {
-            let able: Vec<&str> =
-                bundled::all().iter().filter(|driver| driver.takes_input).map(|driver| driver.name).collect();
-            let able = able.join(", ");
-            return Err(Failure::new(format_args!(
-                "{} has no use for --input; drivers that carry a file: {able}",
-                args.driver
-            )));
+        if !is_file(&args.driver) {
+            check_takes(args, bundled::find(&args.driver)?.takes)?;
         }
-        let mut devices = Vec::new();
+        // A driver from a file is built before its own runner opens what its devices stand on.
+        let (workshop, mut plugs) = (Workshop::new(), Vec::new());
         for spec in &args.device {
-            devices.push(Plug::parse(spec).map(|_| spec.clone())?);
+            plugs.push(Plug::make(spec, &workshop)?);
         }
         let plan = args.plan.as_deref().map(|path| -> Result<_, Failure> {
             let plan = PlanText { given: path.display().to_string(), text: read_text(path)? };
@@ -147,15 +164,18 @@ impl Life {
         let choices = args.choices.as_deref().map(|path| read_stream(path).map(|stream| stream.choices)).transpose()?;
         let (plan, input) = (plan.transpose()?, input.transpose()?);
         let driver = Driver::find(&args.driver, linked, out)?;
-        if devices.is_empty() {
-            devices = default_devices(&driver);
-        }
+        check_takes(args, driver.takes())?;
+        let devices = if args.device.is_empty() { default_devices(&driver) } else { args.device.clone() };
         let life = Self {
             driver,
             devices,
             params: args.param.clone(),
             plan,
             input,
+            output: args.output.clone(),
+            load: args.bench,
+            workshop,
+            plugs: RefCell::new(plugs),
             seed: args.seed,
             choices,
             choices_given: args.choices.as_ref().map(|path| path.display().to_string()),
@@ -179,8 +199,9 @@ impl Life {
                 return Err(refuse(format!("{name} has changed since it was recorded")));
             }
         }
+        let (workshop, mut plugs) = (Workshop::new(), Vec::new());
         for spec in stream.all("device") {
-            Plug::parse(spec).map_err(|failure| refuse(failure.to_string()))?;
+            plugs.push(Plug::make(spec, &workshop).map_err(|failure| refuse(failure.to_string()))?);
         }
         let plan = stream.field("plan").map(|text| {
             let given = stream.field("plan-file").unwrap_or("its plan").to_owned();
@@ -199,6 +220,7 @@ impl Life {
             }
             None => None,
         };
+        let load = stream.field("bench").map(Load::parse).transpose().map_err(refuse)?;
         let params: Vec<_> = stream
             .all("param")
             .filter_map(|pair| pair.split_once('='))
@@ -210,6 +232,10 @@ impl Life {
             params,
             plan,
             input,
+            output: stream.field("output").map(PathBuf::from),
+            load,
+            workshop,
+            plugs: RefCell::new(plugs),
             seed: stream.field("seed").and_then(|seed| seed.parse().ok()),
             choices: Some(stream.choices.clone()),
             choices_given: None,
@@ -240,6 +266,12 @@ impl Life {
             field("input", input.given.clone());
             field("input-crc", format!("{:08x}", crc32fast::hash(&input.bytes)));
         }
+        if let Some(output) = &self.output {
+            field("output", output.display().to_string());
+        }
+        if let Some(load) = &self.load {
+            field("bench", load.to_string());
+        }
         if let Some(seed) = self.seed {
             field("seed", seed.to_string());
         }
@@ -260,6 +292,12 @@ impl Life {
         if let Some(input) = &self.input {
             option("--input", &input.given);
         }
+        if let Some(output) = &self.output {
+            option("--output", &output.display().to_string());
+        }
+        if let Some(load) = &self.load {
+            option("--bench", &load.to_string());
+        }
         if let Some(seed) = self.seed {
             option("--seed", &seed.to_string());
         }
@@ -274,13 +312,17 @@ impl Life {
         self.devices == default_devices(&self.driver)
     }
 
-    /// Describes the machine of this life, with devices of `workshop`; `traced`: the trace is wanted.
-    pub(crate) fn builder(&self, workshop: &Workshop, traced: bool) -> Result<Builder, Failure> {
+    /// Describes the machine of this life; `traced`: the trace is wanted.
+    pub(crate) fn builder(&self, traced: bool) -> Result<Builder, Failure> {
         let mut builder = Bench::builder();
         let mut names: Vec<String> = Vec::new();
         let mut platform: Vec<PlatformDevice> = Vec::new();
-        for spec in &self.devices {
-            match Plug::make(spec, workshop)? {
+        let mut plugs = self.plugs.take();
+        if plugs.is_empty() {
+            plugs = self.devices.iter().map(|spec| Plug::make(spec, &self.workshop)).collect::<Result<_, _>>()?;
+        }
+        for plug in plugs {
+            match plug {
                 Plug::Pci(kind, device) => {
                     let same = names.iter().filter(|name| **name == kind).count();
                     let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
@@ -343,6 +385,19 @@ impl PlanText {
     fn parse(&self) -> Result<Plan, Failure> {
         Plan::parse(&self.text).map_err(|error| Failure::new(format_args!("bad fault plan {}: {error}", self.given)))
     }
+}
+
+/// Refuses what the driver's exercise has no use for.
+fn check_takes(args: &RunArgs, takes: Takes) -> Result<(), Failure> {
+    let useless: [(&str, bool, fn(Takes) -> bool); 3] = [
+        ("--input", args.input.is_some() && !takes.input, |takes| takes.input),
+        ("--output", args.output.is_some() && !takes.output, |takes| takes.output),
+        ("--bench", args.bench.is_some() && !takes.bench, |takes| takes.bench),
+    ];
+    let Some((option, _, takes)) = useless.into_iter().find(|(_, useless, _)| *useless) else { return Ok(()) };
+    let able: Vec<&str> =
+        bundled::all().iter().filter(|driver| takes(driver.takes)).map(|driver| driver.name).collect();
+    Err(Failure::new(format_args!("{} has no use for {option}; drivers that have: {}", args.driver, able.join(", "))))
 }
 
 /// What is plugged in if the command line says nothing: a bundled driver's devices; for any other driver one of each kind.

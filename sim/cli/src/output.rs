@@ -111,6 +111,11 @@ impl Out {
         Self { json, color, verbose, paths: Paths::default(), failed: None }
     }
 
+    /// One that nobody hears.
+    pub(crate) fn silent() -> Self {
+        Self { json: true, color: false, verbose: false, paths: Paths::default(), failed: None }
+    }
+
     /// Whether colour and progress are wanted.
     pub(crate) fn is_lively(&self) -> bool {
         self.color
@@ -181,6 +186,23 @@ impl Out {
         let limit = if io::stdout().is_terminal() { WIDTH } else { usize::MAX };
         for (index, line) in table_lines(rows, limit) {
             let line = if index == 0 { self.paint(Style::Bold, &line) } else { line };
+            self.line(&line);
+        }
+    }
+
+    /// Prints a table that is at most `limit` characters wide, in groups: each has a heading, and the number of the row that it
+    /// stands before.
+    pub(crate) fn grouped_table(&mut self, rows: &[Vec<String>], limit: usize, groups: &[(usize, String)]) {
+        let mut last = None;
+        for (index, line) in table_lines(rows, limit) {
+            if last != Some(index) {
+                for (_, heading) in groups.iter().filter(|(before, _)| *before == index) {
+                    let heading = self.paint(Style::Bold, heading);
+                    self.line("");
+                    self.line(&heading);
+                }
+                last = Some(index);
+            }
             self.line(&line);
         }
     }

@@ -686,6 +686,7 @@ impl Bus {
     /// The moment at which the next device works, or something delayed arrives.
     #[inline]
     pub fn next_event(&mut self) -> Option<Nanos> {
+        self.heed_wakers();
         let at = self.fabric.delayed.next_at().unwrap_or(Nanos::MAX).min(self.fabric.next_wake);
         if at == Nanos::MAX { None } else { Some(at) }
     }

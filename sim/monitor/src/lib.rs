@@ -7,8 +7,8 @@
 
 pub mod virtio;
 
-use bringup_core::{Monitor, Rule};
 use bringup_core::pci::{ConfigSpace, Function};
+use bringup_core::{Monitor, Rule};
 
 /// The monitor for a function, if there is one for its kind.
 #[must_use]

@@ -142,7 +142,10 @@ impl Image for FileImage {
     }
 
     fn read(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(into, offset)
+        self.file.read_exact_at(into, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::other(format!("it became shorter than its {} bytes", self.size)),
+            _ => error,
+        })
     }
 
     fn write(&mut self, offset: u64, from: &[u8]) -> io::Result<()> {

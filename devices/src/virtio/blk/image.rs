@@ -30,6 +30,17 @@ pub trait Image: fmt::Debug + Send {
     /// The host's; then each sector holds what it did or what it should.
     fn write(&mut self, offset: u64, from: &[u8]) -> io::Result<()>;
 
+    /// The bytes from `offset` on, at least one and at most `len` of them, if the image keeps them in memory: they need no copy on
+    /// their way.
+    fn lend(&mut self, _offset: u64, _len: usize) -> Option<&[u8]> {
+        None
+    }
+
+    /// As [`lend`](Self::lend), to be written.
+    fn lend_mut(&mut self, _offset: u64, _len: usize) -> Option<&mut [u8]> {
+        None
+    }
+
     /// Makes `len` bytes from `offset` on zeros. What keeps them may be given back to the host if `deallocate`.
     ///
     /// # Errors
@@ -70,6 +81,13 @@ impl MemoryImage {
     fn end(&self, offset: u64, len: u64) -> io::Result<u64> {
         let end = offset.checked_add(len).filter(|end| *end <= self.size);
         end.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "outside of the image"))
+    }
+
+    /// The block that `offset` is in, and the bytes of it from there on, at most `len`, if they are inside.
+    fn piece(&self, offset: u64, len: usize) -> Option<(u64, Range<usize>)> {
+        self.end(offset, len as u64).ok()?;
+        let start = (offset % BLOCK as u64) as usize;
+        (len != 0).then(|| (offset / BLOCK as u64, start..BLOCK.min(start + len)))
     }
 
     /// The blocks that `len` bytes from `offset` on touch: each one's place, the bytes in it, and those of the buffer.
@@ -122,6 +140,17 @@ impl Image for MemoryImage {
             block[bytes].copy_from_slice(&from[range]);
         }
         Ok(())
+    }
+
+    fn lend(&mut self, offset: u64, len: usize) -> Option<&[u8]> {
+        static ZEROS: [u8; BLOCK] = [0; BLOCK];
+        let (block, range) = self.piece(offset, len)?;
+        self.blocks.get(&block).map_or(&ZEROS[..], |block| block).get(range)
+    }
+
+    fn lend_mut(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
+        let (block, range) = self.piece(offset, len)?;
+        self.blocks.entry(block).or_insert_with(|| vec![0; BLOCK].into()).get_mut(range)
     }
 
     fn zero(&mut self, offset: u64, len: u64, _deallocate: bool) -> io::Result<()> {

@@ -170,7 +170,7 @@ mod tests {
         let start = bytes.len();
         match kind {
             Transport::Tcp => {
-                bytes.extend([0, 80, 1, 0, 0xff, 0xff, 0xff, 0xf0, 0, 0, 0, 7, 0x50, 0x99, 4, 0, 0, 0, 0, 0])
+                bytes.extend([0, 80, 1, 0, 0xff, 0xff, 0xff, 0xf0, 0, 0, 0, 7, 0x50, 0x99, 4, 0, 0, 0, 0, 0]);
             }
             Transport::Udp => bytes.extend([0, 53, 1, 0, 0, (8 + payload) as u8, 0, 0]),
         }

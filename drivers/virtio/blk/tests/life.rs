@@ -325,3 +325,30 @@ fn two_disks_have_names_of_their_own_and_give_them_back() {
     assert_eq!(names, ["vblk0", "vblk1"]);
     assert_clean(&bench.finish());
 }
+
+#[test]
+fn a_reader_that_is_done_first_leaves_no_other_waiting_for_its_interrupt() {
+    for (name, features) in MODES {
+        let bench = bench(in_mode(plain(), features));
+        let began = bench.now();
+        let jobs: Vec<_> = (0..5_usize)
+            .map(|reader| {
+                bench.spawn("reader", move || {
+                    let file = bringup_bench::open("vblk0")?;
+                    let mut bytes = [0; 4096];
+                    for round in 0..20 + 7 * reader {
+                        file.seek((4096 * ((reader * 31 + round) % 256)) as i64);
+                        file.read(&mut bytes)?;
+                    }
+                    Ok::<_, Errno>(())
+                })
+            })
+            .collect();
+        for job in &jobs {
+            assert_eq!(bench.join(job), Ok(Ok(())), "{name}");
+        }
+        // A request whose interrupt is lost is met by the driver's patience, which is ten seconds.
+        assert!(bench.now() - began < 1_000_000_000, "{name}");
+        assert_clean(&bench.finish());
+    }
+}

@@ -229,6 +229,7 @@ impl Shape {
 }
 
 /// The parts of a queue's memory, zeroed. They must not overlap.
+#[derive(Debug)]
 pub struct Areas<M> {
     /// Descriptor table, or packed ring. Aligned to 16.
     pub descriptors: M,
@@ -240,6 +241,7 @@ pub struct Areas<M> {
     pub tables: Option<M>,
 }
 
+#[derive(Debug)]
 enum Layout<M, T> {
     Split(split::Split<M, T>),
     Packed(packed::Packed<M, T>),
@@ -257,6 +259,7 @@ macro_rules! on_layout {
 /// A virtqueue.
 ///
 /// `T` is what the caller knows a chain by: an index, or what owns its memory.
+#[derive(Debug)]
 pub struct Queue<T, M = DmaMemory>(Layout<M, T>);
 
 impl<T> Queue<T> {

@@ -63,6 +63,7 @@ impl Place {
     }
 }
 
+#[derive(Debug)]
 pub(super) struct Packed<M, T> {
     pub(super) state: State<M, T>,
     event_idx: bool,

@@ -19,6 +19,7 @@ const USED_NO_NOTIFY: u16 = 1;
 /// Half of the indices: as far from an index as another one can be.
 const FAR: u16 = 0x8000;
 
+#[derive(Debug)]
 pub(super) struct Split<M, T> {
     /// `added` and `shown`, cut to 16 bits, are the available index that will be, and that is.
     pub(super) state: State<M, T>,

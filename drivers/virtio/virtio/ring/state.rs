@@ -5,6 +5,7 @@
 use super::*;
 
 /// A chain that did not come back.
+#[derive(Debug)]
 struct InFlight<T> {
     token: T,
     /// Counts chains as they are added.
@@ -30,6 +31,7 @@ pub(super) struct Plan {
     pub(super) slots: u16,
 }
 
+#[derive(Debug)]
 pub(super) struct State<M, T> {
     pub(super) shape: Shape,
     pub(super) areas: Areas<M>,

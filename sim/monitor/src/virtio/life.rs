@@ -213,6 +213,15 @@ impl Life {
         self.features.has(feature::RING_PACKED)
     }
 
+    /// The live queue one of whose parts lies at an address.
+    pub(super) fn queue_of(&self, iova: u64) -> Option<u16> {
+        let holds = |(start, len): &(u64, u64)| iova.wrapping_sub(*start) < *len;
+        self.live
+            .iter()
+            .copied()
+            .find(|index| self.queues.get(usize::from(*index)).is_some_and(|queue| queue.areas.iter().any(holds)))
+    }
+
     #[inline]
     pub(super) fn ring_mut(&mut self, index: u16) -> Option<&mut Ring> {
         self.queues.get_mut(usize::from(index))?.ring.as_deref_mut()

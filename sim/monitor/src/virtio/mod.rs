@@ -104,6 +104,20 @@ impl VirtioMonitor {
         }
     }
 
+    /// The CPU accessed watched memory: that of one queue, or what several may have in their chains.
+    fn accessed(&mut self, sight: &mut Sight<'_>, iova: u64, len: u64, store: bool) {
+        let Some(index) = self.life.queue_of(iova) else {
+            return self.each_ring(sight, |ring, sight, phase| ring.accessed(sight, phase, iova, len, store));
+        };
+        if sight.is_faulted() {
+            return;
+        }
+        let phase = self.life.phase();
+        let Some(ring) = self.life.ring_mut(index) else { return };
+        let news = ring.accessed(sight, phase, iova, len, store);
+        self.pass_on(sight, index, news);
+    }
+
     /// Has the checks of the device's type look at what came to light.
     #[inline]
     fn pass_on(&mut self, sight: &mut Sight<'_>, index: u16, news: News) {
@@ -139,12 +153,8 @@ impl Monitor for VirtioMonitor {
             Seen::BarRead { at, value } => self.read(sight, at, value),
             Seen::Working => self.each_ring(sight, |ring, sight, phase| ring.working(sight, phase)),
             Seen::Worked => self.each_ring(sight, |ring, sight, phase| ring.worked(sight, phase)),
-            Seen::Load { iova, len } => {
-                self.each_ring(sight, |ring, sight, phase| ring.accessed(sight, phase, iova, len, false));
-            }
-            Seen::Store { iova, len } => {
-                self.each_ring(sight, |ring, sight, phase| ring.accessed(sight, phase, iova, len, true));
-            }
+            Seen::Load { iova, len } => self.accessed(sight, iova, len, false),
+            Seen::Store { iova, len } => self.accessed(sight, iova, len, true),
             Seen::Barrier(barrier) => self.each_ring(sight, |ring, _, _| {
                 ring.barrier(barrier);
                 News::default()
@@ -168,7 +178,7 @@ impl Monitor for VirtioMonitor {
             }
             Seen::Unbound => {
                 self.life.left(sight);
-                self.kind.ends(sight);
+                self.kind.ends(sight, &self.life.facts());
                 self.start_anew();
             }
             Seen::Reset(_) => self.start_anew(),

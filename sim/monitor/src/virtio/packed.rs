@@ -255,6 +255,7 @@ impl Packed {
             }
             return News::default();
         }
+        sight.exercised(&rules::IMP_VQ_02);
         if let Some((start, end)) = self.ring.hit(iova, len) {
             self.ledger.stores_shown = true;
             for slot in start / desc::SIZE..end.div_ceil(desc::SIZE) {

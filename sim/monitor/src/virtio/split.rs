@@ -205,6 +205,7 @@ impl Split {
             }
             return News::default();
         }
+        sight.exercised(&rules::IMP_VQ_02);
         if let Some((start, end)) = self.table.hit(iova, len) {
             self.ledger.stores_shown = true;
             for index in start / desc::SIZE..end.div_ceil(desc::SIZE) {

@@ -63,12 +63,15 @@ impl Life {
     /// The driver writes the status.
     pub(super) fn status_written(&mut self, sight: &mut Sight<'_>, layout: &Layout, kind: &mut Kind, new: u8) {
         if new == 0 {
-            kind.ends(sight);
+            self.reading.settle(sight);
+            kind.ends(sight, &self.facts());
             *kind = Kind::new(layout.device_type);
             self.restart();
             return;
         }
         self.begin(sight, new);
+        // That bit is the device's: what the driver writes there means nothing.
+        let new = new & !status::DEVICE_NEEDS_RESET;
         let old = self.status;
         if old & status::FAILED != 0 {
             if new != old {

@@ -138,15 +138,19 @@ impl Kind {
 
     /// Nothing goes on: whoever should have answered had the time.
     pub(super) fn idle(&mut self) {
-        if let Self::Console(console) = self {
-            console.idle();
+        match self {
+            Self::Console(console) => console.idle(),
+            Self::Net(net) => net.idle(),
+            _ => {}
         }
     }
 
     /// The driver resets the device, or lets go of it.
-    pub(super) fn ends(&mut self, sight: &mut Sight<'_>) {
-        if let Self::Console(console) = self {
-            console.ends(sight);
+    pub(super) fn ends(&mut self, sight: &mut Sight<'_>, facts: &Facts<'_>) {
+        match self {
+            Self::Console(console) => console.ends(sight),
+            Self::Net(net) => net.ends(sight, facts),
+            _ => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Network devices (virtio 1.4 §5.1).
 
 use bringup_core::Sight;
-use bringup_spec::virtio::net::{config, ctrl, feature, header};
+use bringup_spec::virtio::net::{config, ctrl, feature, header, link};
 
 use super::payload;
 use crate::virtio::judge::judge;
@@ -30,6 +30,10 @@ const COAL_VQ_GET: u8 = 3;
 pub(in crate::virtio) struct Net {
     /// How many queue pairs the driver set; `None` before it did.
     pairs: Option<u16>,
+    /// An announcement was acknowledged.
+    acknowledged: bool,
+    /// There was a time at which nothing went on: the driver could have answered.
+    rested: bool,
 }
 
 /// What a queue is for.
@@ -77,6 +81,20 @@ pub(super) fn enabled(sight: &mut Sight<'_>, facts: &Facts<'_>, index: u16) {
 }
 
 impl Net {
+    pub(super) fn idle(&mut self) {
+        self.rested = true;
+    }
+
+    /// The driver is done with the device: what it was asked should have been answered.
+    pub(super) fn ends(&self, sight: &mut Sight<'_>, facts: &Facts<'_>) {
+        let asked = facts.config.get(config::STATUS, 2).is_some_and(|status| status & u64::from(link::ANNOUNCE) != 0);
+        if asked && self.rested && facts.has(feature::GUEST_ANNOUNCE) && !facts.live.is_empty() {
+            judge(sight, &rule::ANNOUNCED, self.acknowledged, || {
+                "the status asked for an announcement, and ANNOUNCE_ACK was never sent".into()
+            });
+        }
+    }
+
     /// The driver made a chain available.
     pub(super) fn exposed(&mut self, sight: &mut Sight<'_>, facts: &Facts<'_>, index: u16, elements: &[Element]) {
         match role(facts, index) {
@@ -132,6 +150,7 @@ impl Net {
         let Some([class, command]) = payload::bytes::<2>(sight, elements, false, 0) else { return };
         let what = |needs: &str| format!("command {command} of class {class} was sent without {needs}");
         match (class, command) {
+            (ctrl::ANNOUNCE, ctrl::ANNOUNCE_ACK) => self.acknowledged = true,
             (ctrl::RX, ctrl::RX_PROMISC | ctrl::RX_ALLMULTI) => {
                 judge(sight, &rule::CTRL_RX, facts.has(feature::CTRL_RX), || what("CTRL_RX"));
             }
@@ -220,10 +239,13 @@ impl Net {
             |number: u32| payload::bytes(sight, elements, false, 10 + u64::from(number) * 2).map(u16::from_le_bytes);
         // An entry names a receive queue by half its number.
         let entries = (0..size).map_while(entry);
-        let dead = entries.map(|entry| u32::from(entry & 0x7fff) * 2).find(|index| !is_live(facts, *index));
+        let receives = |index: u32| {
+            is_live(facts, index) && u16::try_from(index).is_ok_and(|index| role(facts, index) == Some(Role::Receive))
+        };
+        let dead = entries.map(|entry| u32::from(entry & 0x7fff) * 2).find(|index| !receives(*index));
         let queues = entry(size);
         judge(sight, &rule::RSS_QUEUES, dead.is_none(), || {
-            format!("the indirection table names queue {}, which is not enabled", dead.unwrap_or_default())
+            format!("the indirection table names queue {}, which is no enabled receive queue", dead.unwrap_or_default())
         });
         if let Some(pairs) = queues {
             self.pairs = Some(self.pairs.unwrap_or(1).max(pairs));

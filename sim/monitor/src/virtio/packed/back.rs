@@ -62,7 +62,9 @@ impl Packed {
         if let Some(image) = self.images.get_mut(usize::from(self.used.slot)) {
             *image = written;
         }
+        sight.exercised(&rules::VQ_PACKED_D_03);
         if !self.ledger.stores_shown {
+            // Otherwise a store to a slot is judged when it happens.
             for ahead in 1..slots {
                 let slot = self.used.forward(ahead, size).slot;
                 self.compare_slot(sight, slot, None);

@@ -126,6 +126,11 @@ rules! {
         "The two lists do not fill the command's data.",
         "The device filters other addresses than the driver means.",
         "Send one list.";
+    ANNOUNCED = "NET-CTRL-D-08", Error, "5.1.9.5.4.1", "an announcement that was not acknowledged",
+        "send the packets, then ANNOUNCE_ACK",
+        "The driver read a status that asks it to announce itself, and never sent ANNOUNCE_ACK.",
+        "The device asks on, and cannot ask anew.",
+        "Read the status with its bit 1 set and do nothing.";
     PAIRS_ENABLED = "NET-CTRL-D-12", Error, "5.1.9.5.6.1", "queue pairs that are not enabled",
         "enable the queues of all pairs before the command",
         "The driver set a number of pairs, and did not enable all their queues.",

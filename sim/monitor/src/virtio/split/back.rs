@@ -101,11 +101,11 @@ impl Split {
     /// Compares a chain in flight with what it was when it was made available.
     pub(super) fn compare(&mut self, sight: &mut Sight<'_>, head: u16) {
         self.ledger.compare_table(sight, head);
+        sight.exercised(&rules::CLEANUP_D_01);
         if self.ledger.stores_shown {
             // A store to a descriptor or an entry is judged at once.
             return;
         }
-        sight.exercised(&rules::CLEANUP_D_01);
         let Some(chain) = self.ledger.chains.get(head) else { return };
         let place = chain.extent & (self.ledger.setup.size - 1);
         let parts = chain.parts.len();
