@@ -127,10 +127,10 @@ fn numbers_of_disks_are_the_specifications() {
         ),
         (DISK, "", "STATUS_OK", u64::from(status::OK)),
         (DISK, "", "STATUS_UNSUPP", u64::from(status::UNSUPP)),
-        (DISK, "", "RANGE_SIZE", u64::from(segment::SIZE)),
+        (DISK, "", "RANGE_SIZE", segment::SIZE),
         (DISK, "", "RANGE_UNMAP", u64::from(segment::UNMAP)),
-        (GEOMETRY, "", "SECTOR", u64::from(SECTOR)),
-        (GEOMETRY, "", "HEADER_SIZE", u64::from(HEADER)),
+        (GEOMETRY, "", "SECTOR", SECTOR),
+        (GEOMETRY, "", "HEADER_SIZE", HEADER),
     ] {
         assert_eq!(constant(source, after, name), expected, "{name}");
     }

@@ -48,7 +48,7 @@ fn numbers_of_consoles_are_the_specifications() {
         ),
         (PORTS, "", "CONTROL_RX", u64::from(queue::CONTROL_RX)),
         (PORTS, "", "CONTROL_TX", u64::from(queue::CONTROL_TX)),
-        (PORTS, "", "MESSAGE_SIZE", u64::from(control::SIZE)),
+        (PORTS, "", "MESSAGE_SIZE", control::SIZE),
         (PORTS, "", "DEVICE_READY", u64::from(control::DEVICE_READY)),
         (PORTS, "", "DEVICE_ADD", u64::from(control::DEVICE_ADD)),
         (
