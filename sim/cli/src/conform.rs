@@ -5,6 +5,7 @@
 //! driver works in the machine that provokes it as it does in the plain one.
 
 mod scenes;
+mod table;
 mod verdict;
 
 use bringup_bench::module::Loadable;
@@ -133,7 +134,7 @@ fn live(driver: &Driver, spec: &str, seed: Option<u64>, out: &Out) -> Result<Liv
             watch.stage("being used");
             // What is in a file is somebody's.
             let thorough = !spec.contains(",image=");
-            exercised = driver.exercise(&mut session, Work { thorough, ..Work::default() });
+            exercised = driver.exercise(&mut session, &mut Work { thorough, ..Work::default() });
         }
         Err(error) => exercised.fail("load it", error),
     }
@@ -141,16 +142,18 @@ fn live(driver: &Driver, spec: &str, seed: Option<u64>, out: &Out) -> Result<Liv
     watch.stage("being unloaded");
     let report = bench.finish();
     drop(watch);
-    Ok(Lived::new(exercised, bound, report, command))
+    Ok(Lived::new(&exercised, bound, report, command))
 }
 
 impl Lived {
-    fn new(exercised: Exercised, bound: bool, report: Report, command: String) -> Self {
+    fn new(exercised: &Exercised, bound: bool, report: Report, command: String) -> Self {
         let finding = report.findings.iter().find(|finding| finding.rule.severity > Severity::Advice);
         let why = if let Some((driver, device, code)) = report.probe_errors.first() {
             Some(format!("the probe of {device} by {driver} fails: {}", bringup_bench::Errno(*code)))
         } else if let Some(mishap) = exercised.mishaps.first() {
             Some(mishap.what.clone())
+        } else if exercised.refused.is_some() {
+            exercised.refused.clone()
         } else if !bound {
             Some("the driver does not bind to the device".into())
         } else {

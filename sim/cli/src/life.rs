@@ -76,7 +76,7 @@ impl Driver {
         }
     }
 
-    pub(crate) fn exercise(&self, session: &mut Session<'_>, work: Work<'_>) -> Exercised {
+    pub(crate) fn exercise(&self, session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
         match self {
             Self::Bundled(driver) => (driver.exercise)(session, work),
             // A variant of a bundled driver is put through what that one is put through.
@@ -198,6 +198,14 @@ impl Life {
             if stream.field("driver-crc") != Some(&crc) {
                 return Err(refuse(format!("{name} has changed since it was recorded")));
             }
+            for part in stream.all("driver-part") {
+                let (crc, path) = part.split_once(' ').unwrap_or(("", part));
+                let path = file.part(Path::new(path));
+                let bytes = read(&path).map_err(|failure| refuse(failure.to_string()))?;
+                if crc != format!("{:08x}", crc32fast::hash(&bytes)) {
+                    return Err(refuse(format!("{} has changed since it was recorded", path.display())));
+                }
+            }
         }
         let (workshop, mut plugs) = (Workshop::new(), Vec::new());
         for spec in stream.all("device") {
@@ -251,6 +259,9 @@ impl Life {
         field("driver", self.driver.name().into());
         if let Driver::File(file, _) = &self.driver {
             field("driver-crc", format!("{:08x}", file.crc));
+            for (path, crc) in file.parts() {
+                field("driver-part", format!("{crc:08x} {}", path.display()));
+            }
         }
         for spec in &self.devices {
             field("device", spec.clone());
@@ -389,14 +400,17 @@ impl PlanText {
 
 /// Refuses what the driver's exercise has no use for.
 fn check_takes(args: &RunArgs, takes: Takes) -> Result<(), Failure> {
-    let useless: [(&str, bool, fn(Takes) -> bool); 3] = [
-        ("--input", args.input.is_some() && !takes.input, |takes| takes.input),
-        ("--output", args.output.is_some() && !takes.output, |takes| takes.output),
-        ("--bench", args.bench.is_some() && !takes.bench, |takes| takes.bench),
-    ];
-    let Some((option, _, takes)) = useless.into_iter().find(|(_, useless, _)| *useless) else { return Ok(()) };
+    let given =
+        [("--input", args.input.is_some()), ("--output", args.output.is_some()), ("--bench", args.bench.is_some())];
+    let has_use = |takes: Takes, option: &str| match option {
+        "--input" => takes.input,
+        "--output" => takes.output,
+        _ => takes.bench,
+    };
+    let useless = given.into_iter().find(|(option, given)| *given && !has_use(takes, option));
+    let Some((option, _)) = useless else { return Ok(()) };
     let able: Vec<&str> =
-        bundled::all().iter().filter(|driver| takes(driver.takes)).map(|driver| driver.name).collect();
+        bundled::all().iter().filter(|driver| has_use(driver.takes, option)).map(|driver| driver.name).collect();
     Err(Failure::new(format_args!("{} has no use for {option}; drivers that have: {}", args.driver, able.join(", "))))
 }
 
