@@ -48,6 +48,22 @@ static ALL: &[Bundled] = &[
         exercise: exercise::blk::exercise,
     },
     Bundled {
+        name: "virtio_console",
+        summary: "virtio consoles: bytes both ways through /dev/vcon0 and one file more for each port",
+        module: &virtio_console::BRINGUP_MODULE,
+        default_devices: &["virtio-console"],
+        takes: Takes::FILES,
+        exercise: exercise::console::exercise,
+    },
+    Bundled {
+        name: "virtio_net",
+        summary: "virtio network devices: a packet a read or write through /dev/vnet0, as with TAP",
+        module: &virtio_net::BRINGUP_MODULE,
+        default_devices: &["virtio-net"],
+        takes: Takes::FILES,
+        exercise: exercise::net::exercise,
+    },
+    Bundled {
         name: "virtio_rng",
         summary: "virtio entropy source: random bytes from /dev/vrng0",
         module: &virtio_rng::BRINGUP_MODULE,
