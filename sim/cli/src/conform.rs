@@ -39,6 +39,8 @@ fn spec(base: &str, options: &str) -> String {
 pub(super) struct Lived {
     /// What went wrong, if the device was not bound or the exercise has something to object to.
     pub(super) why: Option<String>,
+    /// The driver loads and takes the device, or has tried to.
+    met: bool,
     /// What the exercise found out and the driver said: the same where the machine is as good as the same.
     pub(super) account: String,
     pub(super) report: Report,
@@ -48,6 +50,10 @@ pub(super) struct Lived {
 
 pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out: &mut Out) -> Result<u8, Failure> {
     if let Some(spec) = &args.device {
+        // What kind of device it is comes before what its options are.
+        if !spec.starts_with("virtio-") && Plug::parse(spec).is_ok() {
+            return Err(Failure::new(format_args!("\"{spec}\" is no virtio device, and conform is about those")));
+        }
         Plug::parse(spec)?;
     }
     let driver = Driver::find(&args.driver, linked, out)?;
@@ -66,6 +72,10 @@ pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out
     for scene in SCENES {
         let spec = spec(&base, scene.options);
         let lived = live(&driver, &args.param, &spec, None, out)?;
+        if plain.is_none() && !lived.met {
+            let name = driver.name();
+            return Err(Failure::new(format_args!("{name} does not bind to {base}: it is for another device")));
+        }
         let account = plain.get_or_insert_with(|| lived.account.clone()).clone();
         verdicts.stimulus(scene, &lived, &account);
         verdicts.rules(&lived);
@@ -174,7 +184,8 @@ impl Lived {
         };
         let facts = exercised.facts.iter().map(|fact| format!("{}: {}\n", fact.name, fact.value));
         let account = facts.chain([report.log_text()]).collect();
-        Self { why, account, report, command }
+        let met = bound || report.crashed || !report.probe_errors.is_empty() || !report.findings.is_empty();
+        Self { why, met, account, report, command }
     }
 }
 

@@ -29,6 +29,24 @@ pub(super) fn short(rows: &[(Row, Verdict)], out: &mut Out) {
     }
 }
 
+/// Whether nothing of an area came up.
+pub(super) fn is_untouched(rows: &[(Row, Verdict)]) -> bool {
+    rows.iter().all(|(_, verdict)| matches!(verdict, Verdict::NotExercised | Verdict::Unseen))
+}
+
+/// The areas of which nothing came up, with the number of their clauses.
+pub(super) fn untouched(areas: &[&[(Row, Verdict)]], out: &mut Out) {
+    if areas.is_empty() {
+        return;
+    }
+    let name = |rows: &&[(Row, Verdict)]| rows.first().map(|(row, _)| format!("{} ({})", row.area, rows.len()));
+    let names: Vec<String> = areas.iter().filter_map(name).collect();
+    let heading = out.paint(Style::Bold, "Not exercised at all");
+    out.line("");
+    out.line(&heading);
+    wrap(&names.join(", "), WIDTH - 2).iter().for_each(|names| out.line(&format!("  {names}")));
+}
+
 /// The rows of an area, one after the other.
 pub(super) fn each(rows: &[(Row, Verdict)], out: &mut Out) {
     heading(rows, out);

@@ -215,8 +215,13 @@ impl Verdicts {
         if out.is_json() {
             return exit;
         }
-        for rows in judged.chunk_by(|(a, _), (b, _)| a.area == b.area) {
-            if all { table::each(rows, out) } else { table::short(rows, out) }
+        let areas = judged.chunk_by(|(a, _), (b, _)| a.area == b.area);
+        if all {
+            areas.for_each(|rows| table::each(rows, out));
+        } else {
+            let (untouched, met): (Vec<_>, Vec<_>) = areas.partition(|rows| table::is_untouched(rows));
+            met.into_iter().for_each(|rows| table::short(rows, out));
+            table::untouched(&untouched, out);
         }
         for (id, violation) in &self.violated {
             show(out, id, Severity::Error, violation);
