@@ -12,7 +12,7 @@ pub(crate) use self::blk::KIND as BLK;
 pub(crate) use self::console::KIND as CONSOLE;
 pub(crate) use self::net::KIND as NET;
 pub(crate) use self::rng::KIND as RNG;
-use super::{VirtioDevice, VirtioPci};
+use super::{Quirks, VirtioDevice, VirtioPci};
 use crate::registry::{OptionDef, Options, ValueKind};
 
 /// The options of the transport and the rings, which every virtio device has, before those of its own.
@@ -32,6 +32,7 @@ macro_rules! with_transport {
             switch("suspend", "off", "offer SUSPEND"),
             switch("transitional", "off", "have the PCI id of a transitional device"),
             OptionDef { name: "vectors", value: ValueKind::Number, default: "", summary: "MSI-X vectors, 0 to 2048; one a queue and one more if not said" },
+            OptionDef { name: "odd", value: ValueKind::Text, default: "", summary: "what is odd about it, such as torn-config+slow-reset (the book lists the words)" },
         ]
     };
 }
@@ -88,6 +89,9 @@ fn behind_pci(device: impl VirtioDevice + 'static, options: &Options) -> Result<
     }
     if options.number("vectors").is_some() {
         pci = pci.msix_vectors(within(options, "vectors", 0, 2048, 0)? as u16);
+    }
+    if let Some(words) = options.text("odd") {
+        pci = pci.quirks(Quirks::parse(words)?);
     }
     Ok(Box::new(pci.transitional(options.flag("transitional").unwrap_or(false))))
 }

@@ -41,3 +41,89 @@ pub struct Quirks {
     /// The device needs a reset after this many kicks (§2.1.2); never if 0.
     pub needs_reset_after: u32,
 }
+
+impl Quirks {
+    /// The words that [`parse`](Self::parse) knows, and what each makes of a device.
+    pub const WORDS: [(&'static str, &'static str); 16] = [
+        ("huge-lengths", "structures are said to be as long as the BAR has room"),
+        ("longer-capabilities", "capabilities are eight bytes longer than they need be"),
+        ("longer-config", "the configuration space is 300 bytes longer than the type has it"),
+        ("needs-reset", "the device needs a reset after its third kick"),
+        ("no-vectors", "no MSI-X vector is ever to be had"),
+        ("one-notify-address", "all queues are notified at one address"),
+        ("refused-features", "the device never agrees to what the driver accepted"),
+        ("reserved-bar", "a capability in a BAR that does not exist stands first"),
+        ("revision", "the revision id is 77"),
+        ("slow-queue-reset", "the reset of a queue takes 50 µs"),
+        ("slow-reset", "a reset takes 50 µs"),
+        (
+            "spurious-interrupts",
+            "every second kick is followed by interrupts of queues and configuration without cause",
+        ),
+        ("torn-config", "the configuration changes while it is read, five times"),
+        ("unknown-capability", "a capability of a type that does not exist stands first"),
+        ("unknown-features", "feature bits are offered that nobody knows"),
+        ("vendor-data", "another vendor's capability stands first"),
+    ];
+
+    /// Oddities by their words, with `+` between them.
+    ///
+    /// # Errors
+    /// Names the word that is none, and those that there are.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut quirks = Self::default();
+        for word in text.split('+') {
+            quirks.set(word).ok_or_else(|| {
+                let known: Vec<&str> = Self::WORDS.iter().map(|(word, _)| *word).collect();
+                format!("odd takes words with + between them, and \"{word}\" is none (there are {})", known.join(", "))
+            })?;
+        }
+        Ok(quirks)
+    }
+
+    fn set(&mut self, word: &str) -> Option<()> {
+        const SLOW: Nanos = 50_000;
+        match word {
+            "huge-lengths" => self.huge_lengths = true,
+            "longer-capabilities" => self.longer_capabilities = 8,
+            "longer-config" => self.longer_config = 300,
+            "needs-reset" => self.needs_reset_after = 3,
+            "no-vectors" => self.no_vectors = true,
+            "one-notify-address" => self.one_notify_address = true,
+            "refused-features" => self.refuse_features = true,
+            "reserved-bar" => self.reserved_bar = true,
+            "revision" => self.revision = Some(77),
+            "slow-queue-reset" => self.slow_queue_reset = SLOW,
+            "slow-reset" => self.slow_reset = SLOW,
+            "spurious-interrupts" => self.spurious_every = 2,
+            "torn-config" => self.config_changes = 5,
+            "unknown-capability" => self.unknown_capability = true,
+            // Reserved for types, for rings and for later.
+            "unknown-features" => self.unknown_features = (1 << 42) | (1 << 44) | (1 << 49) | (1 << 126),
+            "vendor-data" => self.vendor_capability = true,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_makes_a_device_odd_in_its_own_way() {
+        let odd: Vec<Quirks> = Quirks::WORDS.iter().map(|(word, _)| Quirks::parse(word).unwrap()).collect();
+        for (at, quirks) in odd.iter().enumerate() {
+            assert_ne!(*quirks, Quirks::default());
+            assert!(!odd[..at].contains(quirks));
+        }
+    }
+
+    #[test]
+    fn words_add_up_and_others_are_named() {
+        let both = Quirks::parse("revision+huge-lengths").unwrap();
+        assert_eq!(both, Quirks { revision: Some(77), huge_lengths: true, ..Quirks::default() });
+        assert!(Quirks::parse("revision+").unwrap_err().contains("\"\" is none"));
+    }
+}

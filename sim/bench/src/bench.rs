@@ -380,6 +380,7 @@ impl Bench {
             choices: fabric.choices.made(),
             duration: fabric.now(),
             crashed: machine.crashed,
+            exercised: fabric.exercised.take().unwrap_or_default(),
             findings: std::mem::take(&mut fabric.findings),
             devices: machine.bus.devices().map(|id| machine.bus.port(id).name().to_owned()).collect(),
             probe_errors: std::mem::take(&mut machine.probe_errors)

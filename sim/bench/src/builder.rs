@@ -36,6 +36,7 @@ pub struct Builder {
     memory: u64,
     limits: Limits,
     monitors: bool,
+    note_exercised: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -57,6 +58,7 @@ impl Default for Builder {
             memory: 64 << 20,
             limits: Limits::default(),
             monitors: true,
+            note_exercised: false,
         }
     }
 }
@@ -124,6 +126,13 @@ impl Builder {
         self
     }
 
+    /// Has the report say which rules monitors put to the test.
+    #[must_use]
+    pub fn note_exercised(mut self) -> Self {
+        self.note_exercised = true;
+        self
+    }
+
     /// Builds the machine on this thread and turns it on.
     ///
     /// # Errors
@@ -132,6 +141,7 @@ impl Builder {
         let ram = take_ram(self.memory)?;
         let mut bus = Bus::new(BusConfig { chooser: self.chooser, plan: self.plan, ram });
         bus.fabric.trace.enable(self.trace);
+        bus.fabric.exercised = self.note_exercised.then(Default::default);
         let mut devices = Vec::new();
         for (name, device) in self.devices {
             let id = bus.plug(&name, device)?;

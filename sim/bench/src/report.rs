@@ -1,5 +1,7 @@
 //! What a life leaves: the log, the findings, the stream that repeats it, and numbers.
 
+use std::collections::BTreeSet;
+
 use bringup_core::trace::Record;
 use bringup_core::{Finding, Nanos, Severity, Stream};
 
@@ -28,6 +30,10 @@ pub struct Report {
     pub duration: Nanos,
     /// Drivers that refused a device: driver, device, negative errno.
     pub probe_errors: Vec<(String, String, i32)>,
+    /// The rules that monitors put to the test, violated or not, by id; none unless [`Builder::note_exercised`] asked for them.
+    ///
+    /// [`Builder::note_exercised`]: crate::Builder::note_exercised
+    pub exercised: BTreeSet<&'static str>,
     /// Whether the life ended early: a driver panicked, or a task hung.
     pub crashed: bool,
 }

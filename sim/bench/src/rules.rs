@@ -71,13 +71,13 @@ rules! {
         "Documentation/admin-guide/sysctl/kernel.rst (hung_task_timeout_secs)", "wait with a timeout, and reset the device when it passes";
 }
 
-/// All rules: those of the waist, then those of the bench.
+/// All rules: those of the waist, of the bench, and of the protocol monitors.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    bringup_core::rules::ALL.iter().chain(ALL).copied()
+    bringup_core::rules::ALL.iter().chain(ALL).copied().chain(bringup_monitor::rules())
 }
 
-/// The rule called `id`.
+/// The rule called `id`, in upper or lower case.
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Rule> {
-    all().find(|rule| rule.id == id)
+    all().find(|rule| rule.id.eq_ignore_ascii_case(id))
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::exercise::work::Load;
 use crate::suggest;
 
 /// Bring up a Linux driver written in Rust before it meets hardware.
@@ -27,12 +28,19 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 clean, 1 something was found, 2 the life could not be run.
     Run(RunArgs),
+    /// Try a virtio driver in many machines, odd ones among them: which clauses of VIRTIO 1.4 it passes, violates, does not meet.
+    ///
+    /// Exit status: 0 no clause violated, 1 one was, 2 it could not be tried.
+    Conform(ConformArgs),
     /// Run the life that a stream file holds again, exactly.
     Replay(ReplayArgs),
     /// List what there is.
     List {
         /// What to list.
         what: ListOf,
+        /// With checks: which clauses of virtio 1.4 are checked, need a stimulus, or cannot be seen.
+        #[arg(long)]
+        virtio: bool,
     },
     /// Build a driver's file, as it is, as a module of a real kernel, and run it there.
     #[command(subcommand)]
@@ -66,6 +74,12 @@ pub(crate) struct RunArgs {
     /// Carry this file through the device and back, and compare.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// Write what the device gave to this file: a disk's sectors, what came back, random bytes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Put a disk under load: randread, randwrite or randrw (these two overwrite), then ,count=N ,size=BYTES ,depth=N.
+    #[arg(long, value_name = "LOAD", value_parser = Load::parse)]
+    pub(crate) bench: Option<Load>,
     /// Let chance decide, the same way each time: task order, late interrupts, failing allocations.
     #[arg(long, value_name = "N", value_parser = number, conflicts_with = "choices")]
     pub(crate) seed: Option<u64>,
@@ -84,6 +98,24 @@ pub(crate) struct RunArgs {
     /// Save the life as a stream file, for bringup replay.
     #[arg(long, value_name = "FILE")]
     pub(crate) save_choices: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConformArgs {
+    /// A bundled driver's name, or the path of a .rs file.
+    pub(crate) driver: String,
+    /// The device that it is tried with; else the first virtio kind that it binds to. Options given here stand in every machine.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) device: Option<String>,
+    /// In each machine, how many more lives with chance deciding.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(..=100_000))]
+    pub(crate) seeds: u64,
+    /// Set a module parameter in every life (may be repeated).
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) param: Vec<(String, String)>,
+    /// Show every clause in a line of its own: also those for other types of devices, and those that nobody can see.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 use bringup_bench::module::Loadable;
 
+use crate::exercise::work::{Takes, Work};
 use crate::exercise::{self, Exercised, Session};
 use crate::failure::Failure;
 use crate::suggest;
@@ -15,10 +16,10 @@ pub(crate) struct Bundled {
     pub(crate) module: &'static Loadable,
     /// The devices it is given if the command line names none, as `--device` takes them.
     pub(crate) default_devices: &'static [&'static str],
-    /// Whether the exercise carries `--input`.
-    pub(crate) takes_input: bool,
-    /// Uses the driver as user space would; gets the content of `--input`.
-    pub(crate) exercise: fn(&mut Session<'_>, Option<&[u8]>) -> Exercised,
+    /// What of the command line the exercise has a use for.
+    pub(crate) takes: Takes,
+    /// Uses the driver as user space would.
+    pub(crate) exercise: fn(&mut Session<'_>, &mut Work<'_>) -> Exercised,
 }
 
 static ALL: &[Bundled] = &[
@@ -27,7 +28,7 @@ static ALL: &[Bundled] = &[
         summary: "QEMU's educational device: DMA both ways through /dev/edu, factorials by ioctl",
         module: &edu::BRINGUP_MODULE,
         default_devices: &["edu"],
-        takes_input: true,
+        takes: Takes::INPUT,
         exercise: exercise::edu::exercise,
     },
     Bundled {
@@ -35,8 +36,40 @@ static ALL: &[Bundled] = &[
         summary: "the book's first driver: binds to QEMU's PCI test device and reads a register",
         module: &first::BRINGUP_MODULE,
         default_devices: &["pci-testdev"],
-        takes_input: false,
+        takes: Takes::NOTHING,
         exercise: exercise::generic,
+    },
+    Bundled {
+        name: "virtio_blk",
+        summary: "virtio disk: sectors through /dev/vblk0, by read, write and Linux's ioctls for disks",
+        module: &virtio_blk::BRINGUP_MODULE,
+        default_devices: &["virtio-blk"],
+        takes: Takes::ALL,
+        exercise: exercise::blk::exercise,
+    },
+    Bundled {
+        name: "virtio_console",
+        summary: "virtio consoles: bytes both ways through /dev/vcon0 and one file more for each port",
+        module: &virtio_console::BRINGUP_MODULE,
+        default_devices: &["virtio-console"],
+        takes: Takes::FILES,
+        exercise: exercise::console::exercise,
+    },
+    Bundled {
+        name: "virtio_net",
+        summary: "virtio network devices: a packet a read or write through /dev/vnet0, as with TAP",
+        module: &virtio_net::BRINGUP_MODULE,
+        default_devices: &["virtio-net"],
+        takes: Takes::FILES,
+        exercise: exercise::net::exercise,
+    },
+    Bundled {
+        name: "virtio_rng",
+        summary: "virtio entropy source: random bytes from /dev/vrng0",
+        module: &virtio_rng::BRINGUP_MODULE,
+        default_devices: &["virtio-rng"],
+        takes: Takes { output: true, ..Takes::NOTHING },
+        exercise: exercise::rng::exercise,
     },
 ];
 

@@ -6,6 +6,7 @@ use bringup_bench::module::Loadable;
 use clap::Parser;
 
 use crate::args::{self, Cli, Command};
+use crate::conform::conform;
 use crate::explain::explain;
 use crate::failure::{Failure, complain};
 use crate::list::list;
@@ -47,8 +48,9 @@ pub fn main_with(linked: Option<&'static Loadable>) -> ExitCode {
 fn dispatch(command: Command, linked: Option<&'static Loadable>, out: &mut Out) -> Result<u8, Failure> {
     match command {
         Command::Run(arguments) => run(&arguments, linked, out),
+        Command::Conform(arguments) => conform(&arguments, linked, out),
         Command::Replay(arguments) => replay(&arguments, linked, out),
-        Command::List { what } => Ok(list(what, out)),
+        Command::List { what, virtio } => list(what, virtio, out),
         Command::Upstream(command) => upstream(&command),
         Command::Explain { id } => explain(&id, out),
     }

@@ -1,12 +1,23 @@
 //! What a driver is put through once it is loaded: the generic exercise, and the frame of the bundled drivers' own.
 
+mod arrival;
+pub(crate) mod blk;
+pub(crate) mod console;
 pub(crate) mod edu;
+pub(crate) mod net;
+mod random_io;
+pub(crate) mod rng;
+pub(crate) mod work;
 
-use bringup_bench::{Bench, BenchFile, Errno};
+use std::rc::Rc;
+
+use bringup_bench::{Bench, BenchFile, Errno, File};
 use serde_json::{Value, json};
 
 use crate::output::Out;
+use crate::progress::Progress;
 use crate::watch::Watch;
+use work::Work;
 
 /// How long a driver is left to itself after it was loaded: probes that defer work, timers. Bounded, because a periodic timer
 /// never lets a machine come to rest. Which of them is a choice of the life: a driver may also be used, or unloaded, at once.
@@ -18,21 +29,50 @@ pub(crate) struct Session<'a> {
     out: &'a mut Out,
     watch: &'a Watch,
     printed: usize,
+    progress: Progress,
 }
 
 impl<'a> Session<'a> {
     pub(crate) fn new(bench: &'a Bench, out: &'a mut Out, watch: &'a Watch) -> Self {
-        Self { bench, out, watch, printed: 0 }
+        Self { bench, out, watch, printed: 0, progress: Progress::new() }
     }
 
     /// Prints what the log gained.
     pub(crate) fn show_log(&mut self) {
         let _away = self.watch.away();
         let lines = self.bench.log_lines(self.printed);
+        if !lines.is_empty() {
+            self.progress.clear();
+        }
         self.printed += lines.len();
         for line in &lines {
             self.out.log(line);
         }
+    }
+
+    /// The first device node of those whose names begin so; `None` if there is none, because nothing was probed.
+    pub(crate) fn first_node(&self, prefix: &str) -> Option<String> {
+        self.bench.dev_names().into_iter().filter(|name| name.starts_with(prefix)).min()
+    }
+
+    /// Opens a device node for several processes; failing to is the exercise's failure.
+    pub(crate) fn open_shared(&mut self, name: &str, exercised: &mut Exercised) -> Option<Rc<File>> {
+        let file = self.bench.run("open", || bringup_bench::open(name)).and_then(|file| file);
+        self.show_log();
+        file.map_err(|error| exercised.fail(&format!("open /dev/{name}"), error)).ok().map(Rc::new)
+    }
+
+    /// Closes what [`open_shared`](Self::open_shared) opened.
+    pub(crate) fn close_shared(&mut self, file: Rc<File>) {
+        // A driver that fails here has filed its finding.
+        let _ = self.bench.run("close", move || drop(file));
+        self.show_log();
+    }
+
+    /// Shows how far something has come that may take its time.
+    pub(crate) fn progress(&mut self, what: &str, done: u64, of: u64) {
+        let _away = self.watch.away();
+        self.progress.show(what, done, of);
     }
 
     /// How many lines of the log were printed.
@@ -72,6 +112,8 @@ pub(crate) struct Mishap {
 pub(crate) struct Exercised {
     pub(crate) facts: Vec<Fact>,
     pub(crate) mishaps: Vec<Mishap>,
+    /// What was asked for cannot be done with this device, whatever the driver does: the user's mistake, as a line.
+    pub(crate) refused: Option<String>,
 }
 
 impl Exercised {
@@ -102,7 +144,8 @@ impl Exercised {
 /// What is done with a driver that is only known from its file: it is left to itself for a while; `--input`, or a pattern, is
 /// written to every device node and read back; every debugfs file is read. That a driver refuses may be right (a file that is only
 /// written to), so it is told and no failure; what the checkers find is.
-pub(crate) fn generic(session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
+pub(crate) fn generic(session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
+    let input = work.input;
     let mut exercised = Exercised::default();
     let bench = session.bench;
     bench.advance(REST_NS[bench.choose(REST_NS.len() as u32) as usize]);

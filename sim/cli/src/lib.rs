@@ -3,6 +3,7 @@
 mod args;
 mod bundled;
 pub mod cli;
+mod conform;
 mod cpio;
 mod driver_build;
 mod exercise;
@@ -15,6 +16,7 @@ mod output;
 mod output_file;
 mod platform;
 mod plug;
+mod progress;
 mod replay;
 mod report;
 mod run;

@@ -1,6 +1,7 @@
 //! All that a life depends on: what the command line says, what a stream file keeps, and how one becomes the other.
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 use bringup_bench::module::Loadable;
 use bringup_bench::rt::platform::PlatformDevice;
@@ -12,6 +13,7 @@ use bringup_devices::registry::{self, Workshop};
 use crate::args::RunArgs;
 use crate::bundled::{self, Bundled};
 use crate::driver_build::DriverFile;
+use crate::exercise::work::{Load, Takes, Work};
 use crate::exercise::{self, Exercised, Session};
 use crate::failure::{Failure, read, read_text};
 use crate::output::Out;
@@ -32,7 +34,7 @@ pub(crate) enum Driver {
 impl Driver {
     /// Finds a driver by name or path. One from a file that is not linked into this program is built, and then its own runner
     /// takes over: the call returns only if that fails.
-    fn find(name: &str, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
+    pub(crate) fn find(name: &str, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
         if !is_file(name) {
             return bundled::find(name).map(Self::Bundled);
         }
@@ -74,16 +76,57 @@ impl Driver {
         }
     }
 
-    pub(crate) fn exercise(&self, session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
+    pub(crate) fn exercise(&self, session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
         match self {
-            Self::Bundled(driver) => (driver.exercise)(session, input),
+            Self::Bundled(driver) => (driver.exercise)(session, work),
             // A variant of a bundled driver is put through what that one is put through.
-            Self::File(_, module) => match bundled::all().iter().find(|driver| driver.module.name == module.name) {
-                Some(twin) => (twin.exercise)(session, input),
-                None => exercise::generic(session, input),
+            Self::File(_, module) => match twin(module) {
+                Some(twin) => (twin.exercise)(session, work),
+                None => exercise::generic(session, work),
             },
         }
     }
+
+    /// Tries module parameters, so that a mistake is the user's and not a finding.
+    pub(crate) fn check_params(&self, params: &[(String, String)]) -> Result<(), Failure> {
+        let module = self.module();
+        let driver = self.name();
+        for param in module.params {
+            param.target.reset();
+        }
+        for (name, value) in params {
+            let Some(param) = module.params.iter().find(|param| param.name == *name) else {
+                let known: Vec<&str> = module.params.iter().map(|param| param.name).collect();
+                let hint = suggest::hint(name, known.iter().copied());
+                let known =
+                    if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
+                return Err(Failure::new(format_args!("{driver} has no parameter \"{name}\"{hint} ({known})")));
+            };
+            const EEXIST: i32 = -17;
+            param.target.set(value).map_err(|code| match code {
+                EEXIST => Failure::new(format_args!("parameter {name} of {driver} is given twice")),
+                _ => Failure::new(format_args!(
+                    "parameter {name} of {driver} takes a {}, not \"{value}\": {}",
+                    param.ty,
+                    Errno(code)
+                )),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What of the command line its exercise has a use for.
+    fn takes(&self) -> Takes {
+        match self {
+            Self::Bundled(driver) => driver.takes,
+            Self::File(_, module) => twin(module).map_or(Takes::INPUT, |twin| twin.takes),
+        }
+    }
+}
+
+/// The bundled driver that this is a variant of.
+fn twin(module: &Loadable) -> Option<&'static Bundled> {
+    bundled::all().iter().find(|driver| driver.module.name == module.name)
 }
 
 fn is_file(name: &str) -> bool {
@@ -112,6 +155,14 @@ pub(crate) struct Life {
     params: Vec<(String, String)>,
     pub(crate) plan: Option<PlanText>,
     pub(crate) input: Option<Input>,
+    /// `--output`.
+    pub(crate) output: Option<PathBuf>,
+    /// `--bench`.
+    pub(crate) load: Option<Load>,
+    /// Where its devices are made, and say what the host does to them.
+    pub(crate) workshop: Workshop,
+    /// What the specifications of `devices` came to, until a machine is built from them.
+    plugs: RefCell<Vec<Plug>>,
     pub(crate) seed: Option<u64>,
     /// Answers to follow, instead of a seed.
     choices: Option<Vec<u8>>,
@@ -122,19 +173,13 @@ pub(crate) struct Life {
 impl Life {
     /// The life that the command line describes. Everything that can be checked is checked before a driver is built.
     pub(crate) fn from_args(args: &RunArgs, linked: Option<&'static Loadable>, out: &Out) -> Result<Self, Failure> {
-        let takes_input = is_file(&args.driver) || bundled::find(&args.driver)?.takes_input;
-        if args.input.is_some() && !takes_input {
-            let able: Vec<&str> =
-                bundled::all().iter().filter(|driver| driver.takes_input).map(|driver| driver.name).collect();
-            let able = able.join(", ");
-            return Err(Failure::new(format_args!(
-                "{} has no use for --input; drivers that carry a file: {able}",
-                args.driver
-            )));
+        if !is_file(&args.driver) {
+            check_takes(args, bundled::find(&args.driver)?.takes)?;
         }
-        let mut devices = Vec::new();
+        // A driver from a file is built before its own runner opens what its devices stand on.
+        let (workshop, mut plugs) = (Workshop::new(), Vec::new());
         for spec in &args.device {
-            devices.push(Plug::parse(spec).map(|_| spec.clone())?);
+            plugs.push(Plug::make(spec, &workshop)?);
         }
         let plan = args.plan.as_deref().map(|path| -> Result<_, Failure> {
             let plan = PlanText { given: path.display().to_string(), text: read_text(path)? };
@@ -147,20 +192,23 @@ impl Life {
         let choices = args.choices.as_deref().map(|path| read_stream(path).map(|stream| stream.choices)).transpose()?;
         let (plan, input) = (plan.transpose()?, input.transpose()?);
         let driver = Driver::find(&args.driver, linked, out)?;
-        if devices.is_empty() {
-            devices = default_devices(&driver);
-        }
+        check_takes(args, driver.takes())?;
+        let devices = if args.device.is_empty() { default_devices(&driver) } else { args.device.clone() };
         let life = Self {
             driver,
             devices,
             params: args.param.clone(),
             plan,
             input,
+            output: args.output.clone(),
+            load: args.bench,
+            workshop,
+            plugs: RefCell::new(plugs),
             seed: args.seed,
             choices,
             choices_given: args.choices.as_ref().map(|path| path.display().to_string()),
         };
-        life.check_params().map(|()| life)
+        life.driver.check_params(&life.params).map(|()| life)
     }
 
     /// The life that a stream file holds; refuses one that could not be the same again.
@@ -178,9 +226,18 @@ impl Life {
             if stream.field("driver-crc") != Some(&crc) {
                 return Err(refuse(format!("{name} has changed since it was recorded")));
             }
+            for part in stream.all("driver-part") {
+                let (crc, path) = part.split_once(' ').unwrap_or(("", part));
+                let path = file.part(Path::new(path));
+                let bytes = read(&path).map_err(|failure| refuse(failure.to_string()))?;
+                if crc != format!("{:08x}", crc32fast::hash(&bytes)) {
+                    return Err(refuse(format!("{} has changed since it was recorded", path.display())));
+                }
+            }
         }
+        let (workshop, mut plugs) = (Workshop::new(), Vec::new());
         for spec in stream.all("device") {
-            Plug::parse(spec).map_err(|failure| refuse(failure.to_string()))?;
+            plugs.push(Plug::make(spec, &workshop).map_err(|failure| refuse(failure.to_string()))?);
         }
         let plan = stream.field("plan").map(|text| {
             let given = stream.field("plan-file").unwrap_or("its plan").to_owned();
@@ -199,6 +256,7 @@ impl Life {
             }
             None => None,
         };
+        let load = stream.field("bench").map(Load::parse).transpose().map_err(refuse)?;
         let params: Vec<_> = stream
             .all("param")
             .filter_map(|pair| pair.split_once('='))
@@ -210,11 +268,15 @@ impl Life {
             params,
             plan,
             input,
+            output: stream.field("output").map(PathBuf::from),
+            load,
+            workshop,
+            plugs: RefCell::new(plugs),
             seed: stream.field("seed").and_then(|seed| seed.parse().ok()),
             choices: Some(stream.choices.clone()),
             choices_given: None,
         };
-        life.check_params().map(|()| life)
+        life.driver.check_params(&life.params).map(|()| life)
     }
 
     /// The stream file of this life, with the choices that were taken in it.
@@ -225,6 +287,9 @@ impl Life {
         field("driver", self.driver.name().into());
         if let Driver::File(file, _) = &self.driver {
             field("driver-crc", format!("{:08x}", file.crc));
+            for (path, crc) in file.parts() {
+                field("driver-part", format!("{crc:08x} {}", path.display()));
+            }
         }
         for spec in &self.devices {
             field("device", spec.clone());
@@ -239,6 +304,12 @@ impl Life {
         if let Some(input) = &self.input {
             field("input", input.given.clone());
             field("input-crc", format!("{:08x}", crc32fast::hash(&input.bytes)));
+        }
+        if let Some(output) = &self.output {
+            field("output", output.display().to_string());
+        }
+        if let Some(load) = &self.load {
+            field("bench", load.to_string());
         }
         if let Some(seed) = self.seed {
             field("seed", seed.to_string());
@@ -260,6 +331,12 @@ impl Life {
         if let Some(input) = &self.input {
             option("--input", &input.given);
         }
+        if let Some(output) = &self.output {
+            option("--output", &output.display().to_string());
+        }
+        if let Some(load) = &self.load {
+            option("--bench", &load.to_string());
+        }
         if let Some(seed) = self.seed {
             option("--seed", &seed.to_string());
         }
@@ -274,13 +351,17 @@ impl Life {
         self.devices == default_devices(&self.driver)
     }
 
-    /// Describes the machine of this life, with devices of `workshop`; `traced`: the trace is wanted.
-    pub(crate) fn builder(&self, workshop: &Workshop, traced: bool) -> Result<Builder, Failure> {
+    /// Describes the machine of this life; `traced`: the trace is wanted.
+    pub(crate) fn builder(&self, traced: bool) -> Result<Builder, Failure> {
         let mut builder = Bench::builder();
         let mut names: Vec<String> = Vec::new();
         let mut platform: Vec<PlatformDevice> = Vec::new();
-        for spec in &self.devices {
-            match Plug::make(spec, workshop)? {
+        let mut plugs = self.plugs.take();
+        if plugs.is_empty() {
+            plugs = self.devices.iter().map(|spec| Plug::make(spec, &self.workshop)).collect::<Result<_, _>>()?;
+        }
+        for plug in plugs {
+            match plug {
                 Plug::Pci(kind, device) => {
                     let same = names.iter().filter(|name| **name == kind).count();
                     let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
@@ -309,40 +390,28 @@ impl Life {
     pub(crate) fn params(&self) -> Vec<(&str, &str)> {
         self.params.iter().map(|(name, value)| (&**name, &**value)).collect()
     }
-
-    /// Tries the module parameters, so that a mistake is the user's and not a finding.
-    fn check_params(&self) -> Result<(), Failure> {
-        let module = self.driver.module();
-        let driver = self.driver.name();
-        for param in module.params {
-            param.target.reset();
-        }
-        for (name, value) in &self.params {
-            let Some(param) = module.params.iter().find(|param| param.name == *name) else {
-                let known: Vec<&str> = module.params.iter().map(|param| param.name).collect();
-                let hint = suggest::hint(name, known.iter().copied());
-                let known =
-                    if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
-                return Err(Failure::new(format_args!("{driver} has no parameter \"{name}\"{hint} ({known})")));
-            };
-            const EEXIST: i32 = -17;
-            param.target.set(value).map_err(|code| match code {
-                EEXIST => Failure::new(format_args!("parameter {name} of {driver} is given twice")),
-                _ => Failure::new(format_args!(
-                    "parameter {name} of {driver} takes a {}, not \"{value}\": {}",
-                    param.ty,
-                    Errno(code)
-                )),
-            })?;
-        }
-        Ok(())
-    }
 }
 
 impl PlanText {
     fn parse(&self) -> Result<Plan, Failure> {
         Plan::parse(&self.text).map_err(|error| Failure::new(format_args!("bad fault plan {}: {error}", self.given)))
     }
+}
+
+/// Refuses what the driver's exercise has no use for.
+fn check_takes(args: &RunArgs, takes: Takes) -> Result<(), Failure> {
+    let given =
+        [("--input", args.input.is_some()), ("--output", args.output.is_some()), ("--bench", args.bench.is_some())];
+    let has_use = |takes: Takes, option: &str| match option {
+        "--input" => takes.input,
+        "--output" => takes.output,
+        _ => takes.bench,
+    };
+    let useless = given.into_iter().find(|(option, given)| *given && !has_use(takes, option));
+    let Some((option, _)) = useless else { return Ok(()) };
+    let able: Vec<&str> =
+        bundled::all().iter().filter(|driver| has_use(driver.takes, option)).map(|driver| driver.name).collect();
+    Err(Failure::new(format_args!("{} has no use for {option}; drivers that have: {}", args.driver, able.join(", "))))
 }
 
 /// What is plugged in if the command line says nothing: a bundled driver's devices; for any other driver one of each kind.

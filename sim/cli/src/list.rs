@@ -1,5 +1,7 @@
 //! `bringup list`: devices, drivers, checks and faults.
 
+mod clauses;
+
 use bringup_bench::rules;
 use bringup_core::fault::{Behaviour, Verb};
 use bringup_devices::registry;
@@ -7,17 +9,20 @@ use serde_json::{Value, json};
 
 use crate::args::ListOf;
 use crate::bundled;
+use crate::failure::Failure;
 use crate::output::Out;
 use crate::plug;
 
-pub(crate) fn list(what: ListOf, out: &mut Out) -> u8 {
+pub(crate) fn list(what: ListOf, virtio: bool, out: &mut Out) -> Result<u8, Failure> {
     match what {
+        ListOf::Checks if virtio => clauses::clauses(out),
+        _ if virtio => return Err(Failure::new("--virtio goes with \"list checks\"")),
         ListOf::Devices => devices(out),
         ListOf::Drivers => drivers(out),
         ListOf::Checks => checks(out),
         ListOf::Faults => faults(out),
     }
-    0
+    Ok(0)
 }
 
 /// Prints either form of a list: an array of objects, or a table.
@@ -43,7 +48,10 @@ fn devices(out: &mut Out) {
         objects.push(json!({"name": kind.name, "ids": ids(kind), "summary": kind.summary, "options": options}));
         rows.push(vec![kind.name.into(), ids(kind).join(" "), kind.summary.into()]);
         for option in kind.options {
-            let default = format!("{} (if not said: {})", option.summary, option.default);
+            let default = match option.default {
+                "" => option.summary.to_owned(),
+                default => format!("{} (if not said: {default})", option.summary),
+            };
             rows.push(vec![format!("  ,{}={}", option.name, option.value), String::new(), default]);
         }
     }

@@ -15,6 +15,15 @@ pub(crate) enum Plug {
     Platform(Platform),
 }
 
+impl std::fmt::Debug for Plug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pci(kind, _) => f.debug_tuple("Pci").field(kind).finish(),
+            Self::Platform(platform) => f.debug_tuple("Platform").field(platform).finish(),
+        }
+    }
+}
+
 /// A platform device, as far as its specification says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Platform {
@@ -238,7 +247,7 @@ mod tests {
     }
 
     fn refusal(spec: &str) -> String {
-        Plug::parse(spec).err().expect("refused").to_string()
+        Plug::parse(spec).expect_err("refused").to_string()
     }
 
     #[test]

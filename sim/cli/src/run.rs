@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use bringup_bench::module::Loadable;
 use bringup_bench::{Bench, Report};
-use bringup_devices::registry::Workshop;
 
 use crate::args::RunArgs;
 use crate::driver_build::shown_paths;
+use crate::exercise::work::Work;
 use crate::exercise::{Exercised, Mishap, Session};
 use crate::failure::{Failure, complain};
 use crate::life::{Life, quote};
 use crate::matching::wanted;
 use crate::output::Out;
-use crate::output_file;
+use crate::output_file::{self, Pending};
 use crate::platform::Platform;
 use crate::report::{DeviceReport, RunReport};
 use crate::trace_file::TraceFile;
@@ -37,11 +37,16 @@ pub(crate) fn run(args: &RunArgs, linked: Option<&'static Loadable>, out: &mut O
 /// Runs a life and tells what happened in it; the exit status.
 pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, Failure> {
     out.paths = shown_paths(life.driver.file());
-    let workshop = Workshop::new();
-    let bench = life.builder(&workshop, outputs.trace.is_some())?.build().map_err(Failure::new)?;
+    let mut output = match &life.output {
+        // The life is the same; the file is the first one's.
+        Some(path) if outputs.replayed.is_some() => Some(Pending::nowhere(path)),
+        Some(path) => Some(Pending::create(path).map_err(|error| Failure::file("write to", path, &error))?),
+        None => None,
+    };
+    let bench = life.builder(outputs.trace.is_some())?.build().map_err(Failure::new)?;
     let watch = Watch::new(life, out);
     let mut session = Session::new(&bench, out, &watch);
-    let (exercised, loaded) = use_driver(life, &mut session, &watch);
+    let (mut exercised, loaded) = use_driver(life, &mut session, &watch, output.as_mut());
     let printed = session.printed();
     let platform = Platform::new(&bench);
     let mut devices = devices(&bench);
@@ -50,16 +55,26 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
     watch.stage("being unloaded");
     let mut report = bench.finish();
     drop(watch);
-    workshop.notices().take().iter().for_each(|line| complain(line));
+    let host = life.workshop.notices().take();
     report.probe_errors.extend(platform.errors(&report.trace));
     report.log.iter().skip(printed).for_each(|line| out.log(line));
     if let Some(wanted) = wanted.filter(|_| report.probe_errors.is_empty() && !report.crashed) {
         return Err(Failure::new(format_args!("{} {wanted}", life.driver.name())));
     }
+    match exercised.refused.take() {
+        Some(line) if report.is_clean() => return Err(Failure::new(line)),
+        Some(line) => exercised.wrong(line),
+        None => {}
+    }
 
-    let mishaps = mishaps(life, &report, &exercised);
+    let mishaps = mishaps(life, &report, &exercised, !host.is_empty());
     let found = !report.is_clean() || mishaps.iter().any(|(_, excused)| !excused);
-    let mut failures: Vec<Failure> = Vec::new();
+    let mut failures: Vec<Failure> = host.into_iter().map(Failure::Line).collect();
+    if let Some(Err(error)) = output.map(Pending::finish)
+        && let Some(path) = &life.output
+    {
+        failures.push(Failure::file("write to", path, &error));
+    }
     let stream = match save(life, outputs, &report, found) {
         Ok(path) => path,
         Err(failure) => {
@@ -89,13 +104,21 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
 }
 
 /// Loads the driver and uses it; also whether it could be loaded.
-fn use_driver(life: &Life, session: &mut Session<'_>, watch: &Watch) -> (Exercised, bool) {
+fn use_driver(
+    life: &Life,
+    session: &mut Session<'_>,
+    watch: &Watch,
+    output: Option<&mut Pending>,
+) -> (Exercised, bool) {
     let loaded = session.bench.load_with(life.driver.module(), &life.params());
     session.show_log();
     let mut exercised = Exercised::default();
     watch.stage("being used");
     match loaded {
-        Ok(()) => exercised = life.driver.exercise(session, life.input.as_ref().map(|input| &*input.bytes)),
+        Ok(()) => {
+            let input = life.input.as_ref().map(|input| &*input.bytes);
+            exercised = life.driver.exercise(session, &mut Work { input, output, load: life.load, thorough: false });
+        }
         Err(error) => exercised.fail(&format!("load {}", life.driver.module().name), error),
     }
     (exercised, loaded.is_ok())
@@ -117,9 +140,10 @@ fn devices(bench: &Bench) -> Vec<DeviceReport> {
 }
 
 /// What went wrong in the use of the driver, and whether the machine excuses it: an error that the driver reports is no
-/// wonder where memory ran out or a plan breaks things, and a wrong answer none where a plan changes data.
-fn mishaps(life: &Life, report: &Report, exercised: &Exercised) -> Vec<(String, bool)> {
-    let broken = life.plan.is_some();
+/// wonder where memory ran out or a plan breaks things, and a wrong answer none where a plan changes data. So it is where the host
+/// failed a device (`host_failed`), with a full disk say.
+fn mishaps(life: &Life, report: &Report, exercised: &Exercised, host_failed: bool) -> Vec<(String, bool)> {
+    let broken = life.plan.is_some() || host_failed;
     let troubled = broken || report.stats.failed_allocations > 0;
     // ENODEV and ENXIO are how a driver says that the device is not for it after all.
     const NOT_MINE: [i32; 2] = [-19, -6];

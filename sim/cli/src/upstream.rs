@@ -65,9 +65,22 @@ impl UpstreamArgs {
             .ok_or_else(|| Failure::new(format_args!("cannot read {}: it is no file", self.driver.display())))
     }
 
+    /// What the module is called: as the file, unless the kernel has a module of that name built in and would take it for
+    /// loaded.
+    fn module_name(&self) -> Result<String> {
+        let name = self.name()?;
+        // Not every tree has the list; then the kernel has the last word.
+        let built_in = fs::read_to_string(self.kernel_tree.join("modules.builtin")).unwrap_or_default();
+        let taken = built_in
+            .lines()
+            .filter_map(|path| Path::new(path.trim()).file_stem()?.to_str())
+            .any(|other| other.replace('-', "_") == name.replace('-', "_"));
+        Ok(if taken { format!("bringup_{name}") } else { name })
+    }
+
     /// Builds the module; returns where it is.
     fn build(&self, work: &Path) -> Result<PathBuf> {
-        let name = self.name()?;
+        let (name, module) = (self.name()?, self.module_name()?);
         read(&self.driver)?;
         let tree =
             fs::canonicalize(&self.kernel_tree).map_err(|error| Failure::file("find", &self.kernel_tree, &error))?;
@@ -86,7 +99,13 @@ impl UpstreamArgs {
         let folder = self.driver.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
         copy_sources(folder, work).map_err(|error| Failure::file("copy the sources in", folder, &error))?;
         let kbuild = work.join("Kbuild");
-        fs::write(&kbuild, format!("obj-m := {name}.o\n")).map_err(|error| Failure::file("write", &kbuild, &error))?;
+        let objects = if module == name {
+            format!("obj-m := {name}.o\n")
+        } else {
+            // A module of one object that is called otherwise.
+            format!("obj-m := {module}.o\n{module}-y := {name}.o\n")
+        };
+        fs::write(&kbuild, objects).map_err(|error| Failure::file("write", &kbuild, &error))?;
         let mut make = Command::new("make");
         make.arg("-s").arg("-C").arg(&tree).arg(format!("M={}", work.display())).arg("modules");
         if config.contains("CONFIG_CC_IS_CLANG=y") {
@@ -103,7 +122,7 @@ impl UpstreamArgs {
             let (driver, tree) = (self.driver.display(), tree.display());
             return Err(Failure::new(format_args!("{driver} does not build in {tree}")));
         }
-        Ok(work.join(format!("{name}.ko")))
+        Ok(work.join(format!("{module}.ko")))
     }
 
     /// Builds the module, boots the tree's kernel under QEMU with the devices, loads the module, runs the commands, unloads it.
@@ -116,7 +135,7 @@ impl UpstreamArgs {
             Failure::new(format_args!("no kernel in {tree}: neither vmlinux nor arch/x86/boot/bzImage"))
         })?;
         let initrd = work.join("initrd.cpio");
-        fs::write(&initrd, self.archive(&self.name()?, &module)?)
+        fs::write(&initrd, self.archive(&self.module_name()?, &module)?)
             .map_err(|error| Failure::file("write", &initrd, &error))?;
         let mut qemu = Command::new(std::env::var_os("BRINGUP_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into()));
         qemu.args(["-M", "q35,accel=tcg", "-m", "256", "-nographic", "-no-reboot", "-kernel"]).arg(image);
@@ -160,6 +179,7 @@ impl UpstreamArgs {
         }
         archive.file("bin/busybox", 0o755, &read(&busybox)?);
         archive.file(&format!("p/{name}.ko"), 0o644, &read(module)?);
+        archive.file("p/take", 0o755, TAKE.as_bytes());
         for file in &self.file {
             let inside = file.file_name().and_then(|name| name.to_str()).unwrap_or("file");
             archive.file(&format!("p/{inside}"), 0o755, &read(file)?);
@@ -211,6 +231,16 @@ fn watch(console: impl io::Read, out: &mut dyn Write) -> Outcome {
     }
     outcome
 }
+
+/// For the guest's commands: `take VENDOR:DEVICE DRIVER` gives functions to a driver, also if one of the kernel's has them.
+const TAKE: &str = r#"#!/bin/sh
+for function in /sys/bus/pci/devices/*; do
+    [ "$(cat $function/vendor):$(cat $function/device)" = "0x${1%%:*}:0x${1##*:}" ] || continue
+    [ -e $function/driver ] && echo ${function##*/} > $function/driver/unbind
+    echo $2 > $function/driver_override
+    echo ${function##*/} > /sys/bus/pci/drivers_probe
+done
+"#;
 
 const BEGIN: &str = "--- bringup: the guest begins ---";
 const STATUS: &str = "--- bringup: status ";

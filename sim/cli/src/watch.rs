@@ -10,7 +10,7 @@ use bringup_bench::{heartbeat, rules};
 use serde_json::json;
 
 use crate::failure::complain;
-use crate::life::{Life, VERSION};
+use crate::life::{Driver, Life, VERSION};
 use crate::output::Out;
 
 /// After so long without a sign of life the driver is taken for lost. Correct drivers come back within microseconds.
@@ -57,12 +57,6 @@ struct Obituary {
 impl Watch {
     /// Begins to watch. The driver is in `stage` ("while it was …").
     pub(crate) fn new(life: &Life, out: &Out) -> Self {
-        let shared = Arc::new(Shared {
-            over: Mutex::new(false),
-            ended: Condvar::new(),
-            away: AtomicBool::new(false),
-            stage: Mutex::new("being loaded"),
-        });
         let obituary = Obituary {
             driver: life.driver.name().to_owned(),
             from_file: life.driver.file().is_some(),
@@ -70,6 +64,28 @@ impl Watch {
             seed: life.seed,
             reproduce: life.command(),
         };
+        Self::begin(obituary)
+    }
+
+    /// Begins to watch a driver that is not in a life of the command line's; `reproduce` is the command that runs it again.
+    pub(crate) fn over(driver: &Driver, out: &Out, reproduce: String) -> Self {
+        let from_file = driver.file().is_some();
+        Self::begin(Obituary {
+            driver: driver.name().to_owned(),
+            from_file,
+            json: out.is_json(),
+            seed: None,
+            reproduce,
+        })
+    }
+
+    fn begin(obituary: Obituary) -> Self {
+        let shared = Arc::new(Shared {
+            over: Mutex::new(false),
+            ended: Condvar::new(),
+            away: AtomicBool::new(false),
+            stage: Mutex::new("being loaded"),
+        });
         // For tests, which have no ten seconds.
         let patience = std::env::var("BRINGUP_PATIENCE_MS").ok().and_then(|text| text.parse().ok());
         let patience = patience.map_or(PATIENCE, Duration::from_millis);

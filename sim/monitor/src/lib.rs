@@ -7,11 +7,16 @@
 
 pub mod virtio;
 
-use bringup_core::Monitor;
 use bringup_core::pci::{ConfigSpace, Function};
+use bringup_core::{Monitor, Rule};
 
 /// The monitor for a function, if there is one for its kind.
 #[must_use]
 pub fn for_function(function: &Function, config: &ConfigSpace) -> Option<Box<dyn Monitor>> {
     virtio::VirtioMonitor::new(function, config).map(|monitor| Box::new(monitor) as Box<dyn Monitor>)
+}
+
+/// The rules of all monitors.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    virtio::rules::all()
 }

@@ -2,7 +2,7 @@
 
 //! Packed virtqueues (virtio 1.4 §2.8).
 
-use super::*;
+use super::{state::*, *};
 
 /// Flags of a slot.
 const AVAIL: u16 = 1 << 7;
@@ -53,7 +53,7 @@ impl Place {
         self.slot | if self.wrap { EVENT_WRAP } else { 0 }
     }
 
-    /// The flags of a slot that becomes available here.
+    /// What a slot that becomes available here has of [`AVAIL`] and [`USED`].
     fn available(self) -> u16 {
         if self.wrap {
             AVAIL
@@ -63,64 +63,64 @@ impl Place {
     }
 }
 
+#[derive(Debug)]
 pub(super) struct Packed<M, T> {
     pub(super) state: State<M, T>,
     event_idx: bool,
     in_order: bool,
     /// Buffer ids that are free; with IN_ORDER they are given in turn instead.
-    ids: KVec<u16>,
+    ids: KVVec<u16>,
     next_id: u16,
     /// Where the next chain becomes available.
     avail: Place,
+    /// Where the next chain goes after those that the device was shown.
+    shown: Place,
     /// Where the device puts the next used chain.
     used: Place,
     /// Heads that wait to be published: slot and flags.
-    heads: KVec<(u16, u16)>,
-    /// Slots that became available since the device was last considered for a kick.
-    added: u16,
+    heads: KVVec<(u16, u16)>,
+    /// Slots of the chains that wait.
+    waiting: u16,
+    /// What the device was last asked for, as event flags.
+    asked: u16,
 }
 
-impl<M: Memory, T: Copy> Packed<M, T> {
+impl<M: Memory, T> Packed<M, T> {
     pub(super) fn new(state: State<M, T>) -> Result<Self> {
         let size = usize::from(state.shape.size);
         let mut this = Self {
             event_idx: state.shape.has(feature::EVENT_IDX),
             in_order: state.shape.has(feature::IN_ORDER),
-            ids: KVec::with_capacity(size, GFP_KERNEL)?,
+            ids: KVVec::with_capacity(size, GFP_KERNEL)?,
             next_id: 0,
             avail: Place::START,
+            shown: Place::START,
             used: Place::START,
-            heads: KVec::with_capacity(size, GFP_KERNEL)?,
-            added: 0,
+            heads: KVVec::with_capacity(size, GFP_KERNEL)?,
+            waiting: 0,
+            asked: EVENT_ENABLE,
             state,
         };
-        this.restart();
+        this.restart()?;
         Ok(this)
     }
 
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self) -> Result {
         self.ids.clear();
         for id in (0..self.state.shape.size).rev() {
-            // There is room for as many as there are slots.
-            let _ = self.ids.push_within_capacity(id);
+            self.ids.push_within_capacity(id).map_err(|_| ENOMEM)?;
         }
         self.next_id = 0;
-        (self.avail, self.used) = (Place::START, Place::START);
+        (self.avail, self.shown, self.used) = (Place::START, Place::START, Place::START);
         self.heads.clear();
-        self.added = 0;
+        self.waiting = 0;
+        self.asked = EVENT_ENABLE;
+        Ok(())
     }
 
-    /// An id that no chain in flight has: there are as many as slots, and a chain takes at least one.
-    fn new_id(&mut self) -> Result<u16> {
-        if !self.in_order {
-            return self.ids.pop().ok_or(ENOSPC);
-        }
-        let id = self.next_id;
-        self.next_id = self.after(id);
-        Ok(id)
-    }
-
+    /// The id that is given after this one, with IN_ORDER.
     fn after(&self, id: u16) -> u16 {
+        // Ids are below the size, and that is below 65535.
         if id + 1 == self.state.shape.size {
             0
         } else {
@@ -128,71 +128,69 @@ impl<M: Memory, T: Copy> Packed<M, T> {
         }
     }
 
+    #[inline]
     fn slot_at(slot: u16) -> usize {
         usize::from(slot) * DESCRIPTOR
     }
 
     pub(super) fn add(&mut self, out: &[Segment], input: &[Segment], token: T) -> Result {
-        let (table, slots) = self.state.plan(out.len() + input.len())?;
-        let id = self.new_id()?;
+        let plan = self.state.plan(out.len() + input.len())?;
+        let writable = State::<M, T>::writable(out, input)?;
+        // There are as many ids as slots, and a chain takes at least one slot.
+        let id = match self.in_order {
+            true => self.next_id,
+            false => self.ids.last().copied().ok_or(ENOSPC)?,
+        };
         let head = self.avail;
-        if table {
-            let whole = self.write_table(id, out, input)?;
-            self.write_slot(head, true, &whole, id, INDIRECT)?;
+        let flags = if plan.table {
+            // Of flags the entries have only WRITE (§2.8.7, §2.8.19).
+            let whole = self
+                .state
+                .write_table(id, out, input, |_, flag, _| (0, flag))?;
+            self.write_slot(head, true, &whole, id, INDIRECT)?
         } else {
             let mut at = head;
-            let mut is_head = true;
+            let mut first = None;
             for (segment, flag, last) in segments(out, input) {
                 let next = if last { 0 } else { NEXT };
-                self.write_slot(at, is_head, segment, id, flag | next)?;
+                let flags = self.write_slot(at, first.is_none(), segment, id, flag | next)?;
+                first = first.or(Some(flags));
                 at = at.forward(1, self.state.shape.size);
-                is_head = false;
+            }
+            first.unwrap_or(0)
+        };
+        self.heads
+            .push_within_capacity((head.slot, flags))
+            .map_err(|_| ENOSPC)?;
+        match self.in_order {
+            true => self.next_id = self.after(id),
+            false => {
+                self.ids.pop();
             }
         }
-        self.state.insert(id, token, slots, input);
-        self.avail = head.forward(slots, self.state.shape.size);
-        self.added = self.added.saturating_add(slots);
+        self.state.insert(id, token, plan.slots, writable);
+        self.avail = head.forward(plan.slots, self.state.shape.size);
+        self.waiting += plan.slots;
         Ok(())
     }
 
-    /// Writes a slot; the flags of a head wait until it is published.
+    /// Writes a slot, but not the flags of a head, which wait until it is published. Gives them.
+    #[inline]
     fn write_slot(
-        &mut self,
+        &self,
         at: Place,
         head: bool,
         segment: &Segment,
         id: u16,
         flags: u16,
-    ) -> Result {
+    ) -> Result<u16> {
         let flags = flags | at.available();
         let bytes = descriptor(segment, id, flags);
         let end = if head { FLAGS } else { DESCRIPTOR };
-        self.state
-            .areas
-            .descriptors
-            .write_bytes(Self::slot_at(at.slot), &bytes[..end])?;
-        if head {
-            self.heads
-                .push_within_capacity((at.slot, flags))
-                .map_err(|_| ENOSPC)?;
-        }
-        Ok(())
-    }
-
-    /// A chain in a table of its own: entries follow each other, and of flags they have only WRITE (§2.8.7, §2.8.19).
-    fn write_table(&self, id: u16, out: &[Segment], input: &[Segment]) -> Result<Segment> {
-        let tables = self.state.areas.tables.as_ref().ok_or(EINVAL)?;
-        let start = self.state.table_at(id);
-        let mut index = 0u16;
-        for (segment, flag, _) in segments(out, input) {
-            let at = start + usize::from(index) * DESCRIPTOR;
-            tables.write_bytes(at, &descriptor(segment, 0, flag))?;
-            index += 1;
-        }
-        Ok(Segment {
-            address: tables.address() + start as DmaAddress,
-            len: u32::from(index) * DESCRIPTOR as u32,
-        })
+        let bytes = bytes.get(..end).unwrap_or(&bytes);
+        let ring = &self.state.areas.descriptors;
+        ring.write_bytes(Self::slot_at(at.slot), bytes)?;
+        Ok(flags)
     }
 
     pub(super) fn publish(&mut self) -> Result<bool> {
@@ -200,17 +198,18 @@ impl<M: Memory, T: Copy> Packed<M, T> {
             return Ok(false);
         }
         let areas = &self.state.areas;
-        // Whatever belongs to the chains before the flags that show them (§2.8.21.1.1). The device takes them from the first
-        // on, which comes last.
-        dma_mb(Write);
+        // Whatever belongs to the chains before the flags that show them (§2.8.21.1.1). The device
+        // takes them from the first on, which comes last: it sees all or none.
+        areas.descriptors.write_barrier();
         while let Some((slot, flags)) = self.heads.pop() {
-            areas
-                .descriptors
-                .write16(Self::slot_at(slot) + FLAGS, flags)?;
+            let at = Self::slot_at(slot) + FLAGS;
+            areas.descriptors.write16(at, flags)?;
         }
-        let added = core::mem::take(&mut self.added);
+        let added = core::mem::take(&mut self.waiting);
+        self.shown = self.avail;
+        self.state.shown = self.state.added;
         // The flags before the look at what the device wants (§2.8.21.3.1).
-        mb(Full);
+        areas.descriptors.full_barrier();
         let wanted = areas.device.read32(EVENT_OFF_WRAP)?;
         let (off_wrap, flags) = (wanted as u16, (wanted >> 16) as u16);
         Ok(match flags & 3 {
@@ -224,79 +223,108 @@ impl<M: Memory, T: Copy> Packed<M, T> {
                 }
                 passed(event, new, new.wrapping_sub(added))
             }
+            // What is reserved is taken for what is safe: a kick too many.
             _ => true,
         })
     }
 
     /// The flags of the slot at the next used place, if it was used.
+    #[inline]
     fn used_flags(&self) -> Result<Option<u16>> {
+        if self.state.at_device() == 0 {
+            // The ring holds what was used before, or nothing yet.
+            return Ok(None);
+        }
         let at = Self::slot_at(self.used.slot) + FLAGS;
         let flags = self.state.areas.descriptors.read16(at)?;
         let (avail, used) = (flags & AVAIL != 0, flags & USED != 0);
-        // A ring without chains in flight holds what was used before, or nothing yet.
-        let is_used = self.state.count != 0 && avail == self.used.wrap && used == self.used.wrap;
+        let is_used = avail == self.used.wrap && used == self.used.wrap;
         Ok(is_used.then_some(flags))
     }
 
     pub(super) fn pop(&mut self) -> Result<Option<Completion<T>>> {
-        if self.state.batch.is_none() {
-            let Some(flags) = self.used_flags()? else {
-                return Ok(None);
-            };
-            // The flags before the rest of the slot.
-            dma_mb(Read);
-            let start = Self::slot_at(self.used.slot);
-            let id = self.state.areas.descriptors.read16(start + ID)?;
-            // The length means something only where the device wrote (§2.8.3).
-            let written = if flags & WRITE != 0 {
-                self.state.areas.descriptors.read32(start + LEN)?
-            } else {
-                0
-            };
-            if !self.in_order {
-                return self.complete(id, written).map(Some);
-            }
-            // One slot may stand for a batch: it names the last chain of it (§2.8.8).
-            if self.state.batch_len(id, |id, _| self.after(id)).is_none() {
-                return Err(self.state.fail());
-            }
-            self.state.batch = Some((id, written));
+        if self.state.batch.is_some() {
+            return self.pop_of_batch().map(Some);
         }
-        let (id, written) = self.state.next_of_batch().ok_or(EIO)?;
-        self.state.oldest = self.after(id);
-        self.complete(id, written).map(Some)
+        let Some(flags) = self.used_flags()? else {
+            return Ok(None);
+        };
+        let start = Self::slot_at(self.used.slot);
+        let ring = &self.state.areas.descriptors;
+        // The flags before the rest of the slot.
+        ring.read_barrier();
+        let id = ring.read16(start + ID)?;
+        // The length means something only where the device wrote, which the flag says (§2.8.4). QEMU leaves the flag clear
+        // whatever it wrote, so a length that can be is believed all the same.
+        let len = ring.read32(start + LEN)?;
+        let written = if flags & WRITE != 0 || len <= self.state.room_of(id) {
+            len
+        } else {
+            0
+        };
+        if !self.in_order {
+            let (id, completion) = self.complete(id, written)?;
+            // It came from there, so there is room.
+            self.ids.push_within_capacity(id).map_err(|_| EIO)?;
+            return Ok(Some(completion));
+        }
+        // One slot may stand for a batch: it names the last chain of it (§2.8.8).
+        if self.state.batch_len(id, |id, _| self.after(id)).is_none() {
+            return Err(self.state.fail());
+        }
+        self.state.batch = Some((id, written));
+        self.pop_of_batch().map(Some)
     }
 
-    fn complete(&mut self, id: u16, written: u32) -> Result<Completion<T>> {
-        let (id, chain) = self.state.take(id.into(), written)?;
-        if !self.in_order {
-            // It came from there.
-            let _ = self.ids.push_within_capacity(id);
-        }
-        self.used = self.used.forward(chain.slots, self.state.shape.size);
-        let token = chain.token;
-        Ok(Completion { token, written })
+    fn pop_of_batch(&mut self) -> Result<Completion<T>> {
+        let (id, written) = self.state.next_of_batch().ok_or(EIO)?;
+        let (id, completion) = self.complete(id, written)?;
+        self.state.oldest = self.after(id);
+        Ok(completion)
+    }
+
+    #[inline]
+    fn complete(&mut self, id: u16, written: u32) -> Result<(u16, Completion<T>)> {
+        let taken = self.state.take(id.into(), written)?;
+        self.used = self.used.forward(taken.slots, self.state.shape.size);
+        Ok((taken.id, taken.completion))
     }
 
     pub(super) fn disable_interrupts(&mut self) -> Result {
-        self.state.areas.driver.write16(EVENT_FLAGS, EVENT_DISABLE)
+        self.ask(EVENT_DISABLE)
     }
 
-    pub(super) fn enable_interrupts(&mut self) -> Result<bool> {
-        let driver = &self.state.areas.driver;
-        if self.event_idx {
-            driver.write16(EVENT_OFF_WRAP, self.used.off_wrap())?;
-            // Where before whether.
-            dma_mb(Write);
-            driver.write16(EVENT_FLAGS, EVENT_DESC)?;
-        } else {
-            driver.write16(EVENT_FLAGS, EVENT_ENABLE)?;
+    fn ask(&mut self, flags: u16) -> Result {
+        if self.asked != flags {
+            self.asked = flags;
+            self.state.areas.driver.write16(EVENT_FLAGS, flags)?;
         }
-        mb(Full);
+        Ok(())
+    }
+
+    pub(super) fn enable_interrupts(&mut self, late: bool) -> Result<bool> {
+        if self.event_idx {
+            let size = self.state.shape.size;
+            let mut wait = 0;
+            if late {
+                // Less than what the device has, so that it comes there.
+                let slots = u32::from(size - self.state.free - self.waiting);
+                wait = (slots * 3 / 4) as u16;
+            }
+            let driver = &self.state.areas.driver;
+            driver.write16(EVENT_OFF_WRAP, self.used.forward(wait, size).off_wrap())?;
+            // Where before whether.
+            driver.write_barrier();
+            self.ask(EVENT_DESC)?;
+        } else {
+            self.ask(EVENT_ENABLE)?;
+        }
+        // What the device is asked for before the look at what it has done.
+        self.state.areas.driver.full_barrier();
         Ok(self.state.batch.is_some() || self.used_flags()?.is_some())
     }
 
     pub(super) fn notification_data(&self) -> u16 {
-        self.avail.off_wrap()
+        self.shown.off_wrap()
     }
 }

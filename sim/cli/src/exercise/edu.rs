@@ -3,6 +3,7 @@
 use bringup_bench::{BenchFile, Errno};
 use serde_json::json;
 
+use super::work::Work;
 use super::{Exercised, Session};
 
 /// The size of the device's buffer, in bytes: one piece.
@@ -17,11 +18,11 @@ const FACTORIAL: u32 = 0xc004_6500;
 /// The number whose factorial is asked for.
 const NUMBER: u32 = 10;
 
-pub(crate) fn exercise(session: &mut Session<'_>, input: Option<&[u8]>) -> Exercised {
+pub(crate) fn exercise(session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
     let mut exercised = Exercised::default();
     let Some(file) = session.open("edu", &mut exercised) else { return exercised };
     let pattern: Vec<u8> = (0..=u8::MAX).cycle().take(PATTERN).collect();
-    carry(session, &file, input.unwrap_or(&pattern), &mut exercised);
+    carry(session, &file, work.input.unwrap_or(&pattern), &mut exercised);
     factorial(session, &file, &mut exercised);
     drop(file);
     session.show_log();

@@ -7,7 +7,7 @@ use serde_json::json;
 fn unknown_words_are_named_with_the_nearest_known_one() {
     let room = Room::new();
     for (arguments, line) in [
-        ("rnu edu", "unknown command \"rnu\"; did you mean \"run\"? (there are run, replay, list, upstream, explain)"),
+        ("rnu edu", "unknown command \"rnu\"; did you mean \"run\"? (there are run, conform, replay, list, upstream, explain)"),
         ("run edu --device edo", "unknown device \"edo\"; did you mean \"edu\"?"),
         ("run edu --device edu,dma-mask=1", "edu has no option \"dma-mask\"; did you mean \"dma_mask\"?"),
         (
@@ -60,7 +60,7 @@ fn options_that_mean_nothing_are_refused() {
     assert!(refusal("run edu --param depth").contains("NAME=VALUE"));
     assert!(refusal("run edu --param no_such=1").starts_with("edu has no parameter \"no_such\""));
     assert!(refusal("run edu --trace t.pcap").ends_with("the endings are .txt, .json and .jsonl"));
-    assert_eq!(refusal("run first --input x"), "first has no use for --input; drivers that carry a file: edu");
+    assert_eq!(refusal("run first --input x"), "first has no use for --input; drivers that have: edu, virtio_blk, virtio_console, virtio_net");
 }
 
 #[test]
@@ -106,4 +106,43 @@ fn page_is_there_as_json() {
     let page = Room::new().bringup("explain leak-memory --json").json();
     assert_eq!((&page["id"], &page["severity"]), (&json!("leak-memory"), &json!("error")));
     assert!(page["page"].as_str().is_some_and(|page| page.starts_with("## What it means")));
+}
+
+#[test]
+fn clauses_of_virtio_are_listed_with_their_totals() {
+    let room = Room::new();
+
+    let text = room.bringup("list checks --virtio").out;
+    let json = room.bringup("list checks --virtio --json").json();
+
+    let clauses = json["clauses"].as_array().expect("an array");
+    let totals = json["totals"]["all"].as_object().expect("an object");
+    assert_eq!(clauses.len(), 370);
+    assert_eq!(totals.values().filter_map(serde_json::Value::as_u64).sum::<u64>(), 370);
+    assert_eq!(json["totals"]["core"]["checked"], 84);
+    for clause in clauses {
+        let id = clause["id"].as_str().expect("an id");
+        let row = text.lines().find(|line| line.split_whitespace().next() == Some(id)).expect("a row");
+        assert!(row.contains(clause["state"].as_str().expect("a state")), "{row}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 100));
+    assert!(text.contains(&format!("{:>5}  checked", totals["checked"])));
+}
+
+#[test]
+fn clauses_go_with_checks_only() {
+    let room = Room::new();
+
+    let said = room.bringup("list faults --virtio");
+
+    assert_eq!((said.status, said.err.as_str()), (2, "error: --virtio goes with \"list checks\"\n"));
+}
+
+#[test]
+fn a_rule_is_found_in_any_case() {
+    let room = Room::new();
+
+    let said = room.bringup("explain vq-split-d-04");
+
+    assert!(said.out.starts_with("error[VQ-SPLIT-D-04]"), "{}", said.out);
 }
