@@ -285,18 +285,24 @@ impl IoSpace {
     /// Why the device may not do this; `None` if it may.
     #[must_use]
     pub fn fault(&self, iova: u64, len: u64, access: Permissions) -> Option<Fault> {
+        self.resolve(iova, len, access).err()
+    }
+
+    /// Where these bytes are in the machine's memory, in one piece as all of a mapping.
+    pub(crate) fn resolve(&self, iova: u64, len: u64, access: Permissions) -> Result<GuestAddress, Fault> {
         let inner = self.read();
         let Some(mapping) = inner.at(iova) else {
-            let dead = inner.dead.iter().rev().find(|m| m.overlaps(iova, len));
-            return Some(match dead {
-                Some(dead) => Fault::AfterUnmap(dead.clone()),
-                None => Fault::Unmapped(inner.live.values().min_by_key(|m| m.iova.abs_diff(iova)).cloned()),
-            });
+            return Err(inner.missing(iova, len));
         };
-        if len > mapping.len - (iova - mapping.iova) {
-            return Some(Fault::Overrun(mapping.clone()));
+        let offset = iova - mapping.iova;
+        if len > mapping.len - offset {
+            return Err(Fault::Overrun(mapping.clone()));
         }
-        (!mapping.direction.permissions().allow(access)).then(|| Fault::Direction(mapping.clone()))
+        if !mapping.direction.permissions().allow(access) {
+            return Err(Fault::Direction(mapping.clone()));
+        }
+        // The mapping was one of memory that exists, so its end is an address.
+        Ok(GuestAddress(mapping.physical.0 + offset))
     }
 }
 
@@ -304,6 +310,14 @@ impl Inner {
     /// The live mapping that holds an address.
     fn at(&self, iova: u64) -> Option<&Mapping> {
         self.live.range(..=iova).next_back().map(|(_, m)| m).filter(|m| iova - m.iova < m.len)
+    }
+
+    #[cold]
+    fn missing(&self, iova: u64, len: u64) -> Fault {
+        match self.dead.iter().rev().find(|m| m.overlaps(iova, len)) {
+            Some(dead) => Fault::AfterUnmap(dead.clone()),
+            None => Fault::Unmapped(self.live.values().min_by_key(|m| m.iova.abs_diff(iova)).cloned()),
+        }
     }
 
     fn find_room(&mut self, span: u64, limit: u64) -> Option<u64> {

@@ -355,7 +355,8 @@ impl Fabric {
         }
     }
 
-    fn admit_dma(&mut self, port: &Port, iova: u64, len: u64, access: Permissions) -> Result<(), DmaError> {
+    /// Where in the machine's memory the bytes are, if the device may have them.
+    fn admit_dma(&mut self, port: &Port, iova: u64, len: u64, access: Permissions) -> Result<GuestAddress, DmaError> {
         self.advance(cost::DMA);
         if port.removed {
             return Err(DmaError::Gone);
@@ -368,13 +369,10 @@ impl Fabric {
             }
             return Err(DmaError::NoBusMaster);
         }
-        match port.io_space().fault(iova, len, access) {
-            None => Ok(()),
-            Some(fault) => {
-                self.report_dma_fault(port, iova, len, verb, &fault);
-                Err(DmaError::Fault)
-            }
-        }
+        port.io_space().resolve(iova, len, access).map_err(|fault| {
+            self.report_dma_fault(port, iova, len, verb, &fault);
+            DmaError::Fault
+        })
     }
 
     #[cold]
@@ -466,7 +464,7 @@ impl Fabric {
         }
         let len = into.len() as u64;
         self.operation(|| Event::DmaRead { device: port.id, iova, len });
-        self.admit_dma(port, iova, len, Permissions::Read)?;
+        let at = self.admit_dma(port, iova, len, Permissions::Read)?;
         let applied = self.meet(Verb::DmaRead, port, 0, iova, len);
         match applied.map(|a| a.behaviour) {
             Some(Behaviour::Drop) => return Ok(()),
@@ -478,7 +476,7 @@ impl Fabric {
             Some(Behaviour::Delay) => self.advance(applied.map_or(0, |a| a.delay)),
             _ => {}
         }
-        port.memory.read_slice(into, GuestAddress(iova)).map_err(|_| DmaError::Fault)?;
+        self.ram.memory().read_slice(into, at).map_err(|_| DmaError::Fault)?;
         self.spoil(applied, into);
         Ok(())
     }
@@ -489,7 +487,7 @@ impl Fabric {
         }
         let len = from.len() as u64;
         self.operation(|| Event::DmaWrite { device: port.id, iova, len });
-        self.admit_dma(port, iova, len, Permissions::Write)?;
+        let at = self.admit_dma(port, iova, len, Permissions::Write)?;
         let applied = self.meet(Verb::DmaWrite, port, 0, iova, len);
         match applied.map(|a| a.behaviour) {
             Some(Behaviour::Drop) => return Ok(()),
@@ -498,11 +496,11 @@ impl Fabric {
             Some(Behaviour::Corrupt | Behaviour::Choose) => {
                 let mut spoilt = from.to_vec();
                 self.spoil(applied, &mut spoilt);
-                return port.memory.write_slice(&spoilt, GuestAddress(iova)).map_err(|_| DmaError::Fault);
+                return self.ram.memory().write_slice(&spoilt, at).map_err(|_| DmaError::Fault);
             }
             _ => {}
         }
-        port.memory.write_slice(from, GuestAddress(iova)).map_err(|_| DmaError::Fault)
+        self.ram.memory().write_slice(from, at).map_err(|_| DmaError::Fault)
     }
 
     fn spoil(&mut self, applied: Option<Applied>, data: &mut [u8]) {
