@@ -48,7 +48,10 @@ fn devices(out: &mut Out) {
         objects.push(json!({"name": kind.name, "ids": ids(kind), "summary": kind.summary, "options": options}));
         rows.push(vec![kind.name.into(), ids(kind).join(" "), kind.summary.into()]);
         for option in kind.options {
-            let default = format!("{} (if not said: {})", option.summary, option.default);
+            let default = match option.default {
+                "" => option.summary.to_owned(),
+                default => format!("{} (if not said: {default})", option.summary),
+            };
             rows.push(vec![format!("  ,{}={}", option.name, option.value), String::new(), default]);
         }
     }

@@ -13,6 +13,8 @@ pub(crate) struct Work<'a> {
     pub(crate) output: Option<&'a mut Pending>,
     /// `--bench`.
     pub(crate) load: Option<Load>,
+    /// Nothing that the device holds is dear to anybody: everything that the driver can do may be done.
+    pub(crate) thorough: bool,
 }
 
 /// Which parts of [`Work`] a driver's exercise has a use for.
@@ -42,7 +44,7 @@ pub(crate) enum Mix {
 impl Mix {
     const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Both];
 
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Read => "randread",
             Self::Write => "randwrite",

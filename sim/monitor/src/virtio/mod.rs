@@ -1,7 +1,7 @@
 //! The virtio monitor (virtio 1.4): follows what a driver does to one virtio function and names the clause that it breaks.
 //!
-//! [`VirtioMonitor`] sees register accesses, memory and interrupts of the function. Registers and negotiation are followed in
-//! [`Life`](life::Life), each live queue by a [`Ring`](ring::Ring), and what the queues carry by the checks of the device's type.
+//! [`VirtioMonitor`] sees register accesses, memory and interrupts of the function. Registers and negotiation are followed in one
+//! place (`life`), each live queue in another (`ring`), and what the queues carry by the checks of the device's type (`kinds`).
 //! [`rules`] holds the rules with their pages, [`coverage`] the table of all clauses that bind drivers.
 
 pub mod coverage;
@@ -104,6 +104,20 @@ impl VirtioMonitor {
         }
     }
 
+    /// The CPU accessed watched memory: that of one queue, or what several may have in their chains.
+    fn accessed(&mut self, sight: &mut Sight<'_>, iova: u64, len: u64, store: bool) {
+        let Some(index) = self.life.queue_of(iova) else {
+            return self.each_ring(sight, |ring, sight, phase| ring.accessed(sight, phase, iova, len, store));
+        };
+        if sight.is_faulted() {
+            return;
+        }
+        let phase = self.life.phase();
+        let Some(ring) = self.life.ring_mut(index) else { return };
+        let news = ring.accessed(sight, phase, iova, len, store);
+        self.pass_on(sight, index, news);
+    }
+
     /// Has the checks of the device's type look at what came to light.
     #[inline]
     fn pass_on(&mut self, sight: &mut Sight<'_>, index: u16, news: News) {
@@ -139,19 +153,15 @@ impl Monitor for VirtioMonitor {
             Seen::BarRead { at, value } => self.read(sight, at, value),
             Seen::Working => self.each_ring(sight, |ring, sight, phase| ring.working(sight, phase)),
             Seen::Worked => self.each_ring(sight, |ring, sight, phase| ring.worked(sight, phase)),
-            Seen::Load { iova, len } => {
-                self.each_ring(sight, |ring, sight, phase| ring.accessed(sight, phase, iova, len, false));
-            }
-            Seen::Store { iova, len } => {
-                self.each_ring(sight, |ring, sight, phase| ring.accessed(sight, phase, iova, len, true));
-            }
+            Seen::Load { iova, len } => self.accessed(sight, iova, len, false),
+            Seen::Store { iova, len } => self.accessed(sight, iova, len, true),
             Seen::Barrier(barrier) => self.each_ring(sight, |ring, _, _| {
                 ring.barrier(barrier);
                 News::default()
             }),
             Seen::Idle => {
                 self.each_ring(sight, |ring, sight, phase| ring.idle(sight, phase));
-                self.kind.idle();
+                self.kind.idle(&self.life.facts());
             }
             Seen::Unmapped { iova, len } => {
                 self.life.unmapped(sight, iova, len);

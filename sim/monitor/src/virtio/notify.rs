@@ -83,17 +83,18 @@ impl Life {
             sight.exercised(&rule::ADDRESS);
             return Some(carried);
         }
-        let here = |queue: &Queue| address(queue, multiplier) == Some(offset);
-        let at_address: Vec<(u16, &Queue)> = (0..).zip(&self.queues).filter(|(_, queue)| here(queue)).collect();
-        judge(sight, &rule::ADDRESS, !at_address.is_empty(), || {
+        let at_address = || (0..).zip(&self.queues).filter(|(_, queue)| address(queue, multiplier) == Some(offset));
+        let first = at_address().next();
+        judge(sight, &rule::ADDRESS, first.is_some(), || {
             format!(
                 "{carried:#x} was written at offset {offset:#x} of the notify structure, where no queue is notified"
             )
         });
-        let (first, queue) = at_address.first()?;
-        let carries = |queue: &Queue| queue.cookie == Some(carried);
-        let found =
-            at_address.iter().find(|(index, queue)| if with_cookie { carries(queue) } else { *index == carried });
+        let (first, queue) = first?;
+        let meant = |(index, queue): &(u16, &Queue)| {
+            if with_cookie { queue.cookie == Some(carried) } else { *index == carried }
+        };
+        let found = at_address().find(meant);
         judge(sight, rule, found.is_some(), || match (with_cookie, queue.cookie) {
             (true, Some(cookie)) => {
                 format!("queue {first} was notified with {carried:#x}; its notification data is {cookie:#x}")
@@ -103,6 +104,6 @@ impl Life {
             }
             (false, _) => format!("queue {first} was notified with {carried:#x}; its number is {first}"),
         });
-        Some(found.map_or(*first, |(index, _)| *index))
+        Some(found.map_or(first, |(index, _)| index))
     }
 }

@@ -1,13 +1,14 @@
 //! Correct drivers hear nothing, in whatever mode, and neither do those that were misled.
 
-use bringup_core::Reset;
 use bringup_core::fault::{Behaviour, Fault, Plan as FaultPlan, Verb};
+use bringup_core::{Barrier, Reset, Seen};
 use bringup_devices::virtio::{Blk, BlkOptions, MemoryImage, Quirks, Rng, VirtioPci};
 use bringup_spec::virtio::blk::{config, feature as blk, request};
 use bringup_spec::virtio::pci::common;
-use bringup_spec::virtio::{feature, status};
+use bringup_spec::virtio::{device_type, feature, status};
+use proptest::prelude::*;
 
-use crate::device::bits;
+use crate::device::{Anything, bits};
 use crate::plan::Plan;
 use crate::rig::Rig;
 
@@ -87,7 +88,22 @@ fn giving_up_and_trying_again_is_right() {
         rig.add_status(status::FAILED);
     });
 
-    plan.is_silent();
+    let rig = plan.is_silent();
+
+    assert!(rig.bus.fabric.exercised.unwrap().contains("STATUS-D-03"));
+}
+
+#[test]
+fn a_rule_whose_subject_did_not_come_up_is_not_noted() {
+    let rig = disk(bits(&[feature::ACCESS_PLATFORM]), true).is_silent();
+
+    let exercised = rig.bus.fabric.exercised.unwrap();
+    for id in ["STATUS-D-03", "INIT-D-10", "FEAT-D-07", "VQ-RESET-D-01", "PCI-KICK-D-02", "SUSPEND-D-04", "BLK-D-25"] {
+        assert!(!exercised.contains(id), "{id}");
+    }
+    for id in ["INIT-D-01", "PCI-COMMON-D-05", "FEAT-D-01", "PCI-KICK-D-01", "PCI-MSIX-D-05", "BLK-D-13"] {
+        assert!(exercised.contains(id), "{id}");
+    }
 }
 
 #[test]
@@ -131,7 +147,12 @@ fn a_queue_reset_is_right_with_and_without_messages() {
 
 #[test]
 fn suspend_and_resume_are_right() {
-    crate::status::suspend().is_silent();
+    let rig = crate::status::suspend().is_silent();
+
+    let exercised = rig.bus.fabric.exercised.unwrap();
+    for id in ["SUSPEND-D-01", "SUSPEND-D-02", "SUSPEND-D-04", "SUSPEND-D-05", "SUSPEND-D-06"] {
+        assert!(exercised.contains(id), "{id}");
+    }
 }
 
 #[test]
@@ -184,11 +205,99 @@ fn odd_but_legal_devices_lead_to_no_blame() {
         Quirks { longer_capabilities: 8, ..Quirks::default() },
         Quirks { unknown_capability: true, reserved_bar: true, vendor_capability: true, ..Quirks::default() },
         Quirks { spurious_every: 2, config_changes: 3, ..Quirks::default() },
+        Quirks { one_notify_address: true, ..Quirks::default() },
     ] {
         let device = move || {
             let options = BlkOptions { queues: 2, ..BlkOptions::default() };
             VirtioPci::new(Blk::new(MemoryImage::new(1 << 20), options)).quirks(quirks.clone())
         };
         disk(0, false).on(move || Box::new(device())).is_silent();
+    }
+}
+
+#[test]
+fn the_devices_own_status_bit_is_not_the_drivers_to_keep() {
+    let plan = disk(0, false).then(|rig| {
+        // As if it had read that the device needs a reset.
+        rig.set_status(rig.status | status::DEVICE_NEEDS_RESET);
+        rig.set_status(rig.status & !status::DEVICE_NEEDS_RESET);
+        rig.add_status(status::FAILED);
+    });
+
+    plan.is_silent();
+}
+
+#[test]
+fn a_console_whose_driver_gives_up_owes_no_messages() {
+    let device = || VirtioPci::new(Anything::new(device_type::CONSOLE, &[1]));
+    let plan = Plan::new(device, u128::MAX, &[0, 1, 2, 3]).skip("q3 enable", "end").before("end", |rig| {
+        rig.submit_unkicked(2, &[8]);
+        rig.run();
+    });
+
+    plan.is_silent();
+}
+
+/// Something that a CPU does to the function.
+#[derive(Clone, Debug)]
+enum Act {
+    ConfigRead(u16),
+    ConfigWrite(u16, u32),
+    Read(u8, u64, u8),
+    Write(u8, u64, u8, u64),
+    See(u64, u64, u8),
+    Work,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let offset = prop_oneof![0..0x48_u64, 0x1000..0x1004_u64, 0x2000..0x2080_u64, 0x3000..0x3020_u64, 0..0x4000_u64];
+    let value = prop_oneof![0..0x20_u64, any::<u64>()];
+    let width = prop_oneof![Just(1_u8), Just(2), Just(4), Just(8)];
+    prop_oneof![
+        (0..64_u16).prop_map(|word| Act::ConfigRead(word * 4)),
+        (0..64_u16, any::<u32>()).prop_map(|(word, value)| Act::ConfigWrite(word * 4, value)),
+        (prop_oneof![Just(4_u8), 0..7_u8], offset.clone(), width.clone())
+            .prop_map(|(bar, offset, width)| Act::Read(bar, offset, width)),
+        (prop_oneof![Just(4_u8), 0..7_u8], offset, width, value)
+            .prop_map(|(bar, offset, width, value)| Act::Write(bar, offset, width, value)),
+        (any::<u64>(), any::<u64>(), 0..8_u8).prop_map(|(iova, len, what)| Act::See(iova, len, what)),
+        Just(Act::Work),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn garbage_is_survived(device in 1..0x30_u16, acts in proptest::collection::vec(act(), 0..200)) {
+        let anything = Anything::new(device, &(0..24).collect::<Vec<u32>>());
+        let mut rig = Rig::new(Box::new(VirtioPci::new(anything).offer(feature::RING_PACKED, device % 2 == 0)));
+        rig.negotiate(u128::MAX);
+        for act in acts {
+            let id = rig.device;
+            match act {
+                Act::ConfigRead(at) => {
+                    rig.bus.config_read(id, at, 4);
+                }
+                Act::ConfigWrite(at, value) => {
+                    rig.bus.config_write(id, at, 4, value);
+                }
+                Act::Read(bar, offset, width) => {
+                    rig.bus.bar_read(id, bar, offset, width, None);
+                }
+                Act::Write(bar, offset, width, value) => rig.bus.bar_write(id, bar, offset, width, value, None),
+                Act::See(iova, len, what) => rig.bus.show(id, None, match what {
+                    0 => Seen::Load { iova, len },
+                    1 => Seen::Store { iova, len },
+                    2 => Seen::Unmapped { iova, len },
+                    3 => Seen::Idle,
+                    4 => Seen::Bound,
+                    5 => Seen::Unbound,
+                    6 => Seen::Barrier(Barrier::Full),
+                    _ => Seen::Interrupt { vector: Some(iova as u16) },
+                }),
+                Act::Work => {
+                    rig.bus.work(id);
+                }
+            }
+        }
     }
 }
