@@ -302,10 +302,7 @@ impl IoSpace {
                 }
             }
             Some(mapping) => Err(Box::new(Fault::Overrun(mapping.clone()))),
-            None => Err(Box::new(match inner.dead.iter().rev().find(|m| m.overlaps(iova, len)) {
-                Some(dead) => Fault::AfterUnmap(dead.clone()),
-                None => Fault::Unmapped(inner.live.values().min_by_key(|m| m.iova.abs_diff(iova)).cloned()),
-            })),
+            None => Err(Box::new(inner.missing(iova, len))),
         }
     }
 }
@@ -314,6 +311,14 @@ impl Inner {
     /// The live mapping that holds an address.
     fn at(&self, iova: u64) -> Option<&Mapping> {
         self.live.range(..=iova).next_back().map(|(_, m)| m).filter(|m| iova - m.iova < m.len)
+    }
+
+    #[cold]
+    fn missing(&self, iova: u64, len: u64) -> Fault {
+        match self.dead.iter().rev().find(|m| m.overlaps(iova, len)) {
+            Some(dead) => Fault::AfterUnmap(dead.clone()),
+            None => Fault::Unmapped(self.live.values().min_by_key(|m| m.iova.abs_diff(iova)).cloned()),
+        }
     }
 
     fn find_room(&mut self, span: u64, limit: u64) -> Option<u64> {
