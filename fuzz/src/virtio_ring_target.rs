@@ -283,7 +283,7 @@ pub(crate) fn hostile_device(data: &[u8]) {
             12 => assert!(driver.queue.disable_interrupts().is_ok()),
             13 => assert!(driver.queue.enable_interrupts().is_ok() || driver.queue.is_broken()),
             14 => {
-                assert!(driver.queue.enable_interrupts_late().is_ok() || driver.queue.is_broken())
+                assert!(driver.queue.enable_interrupts_late().is_ok() || driver.queue.is_broken());
             }
             15 => driver.reset(),
             _ => {}

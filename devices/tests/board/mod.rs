@@ -38,8 +38,12 @@ impl Window {
 
 impl Board {
     pub fn new(device: impl Device + 'static) -> Self {
+        Self::new_boxed(Box::new(device))
+    }
+
+    pub fn new_boxed(device: Box<dyn Device>) -> Self {
         let mut bus = Bus::new(BusConfig::quiet(Ram::new(8 << 20).unwrap()));
-        let device = bus.plug("dut", Box::new(device)).unwrap();
+        let device = bus.plug("dut", device).unwrap();
         let all = command::IO | command::MEMORY | command::BUS_MASTER;
         bus.config_write(device, offset::COMMAND, 2, all.into());
         Self { bus, device }

@@ -132,7 +132,7 @@ impl Rig {
         self.set_status(value);
         for window in 0..4_u64 {
             self.set(common::DRIVER_FEATURE_SELECT, 4, window);
-            self.set(common::DRIVER_FEATURE, 4, (features >> (32 * window)) as u32 as u64);
+            self.set(common::DRIVER_FEATURE, 4, u64::from((features >> (32 * window)) as u32));
         }
         value |= status::FEATURES_OK;
         self.set_status(value);

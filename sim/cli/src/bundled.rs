@@ -19,7 +19,7 @@ pub(crate) struct Bundled {
     /// What of the command line the exercise has a use for.
     pub(crate) takes: Takes,
     /// Uses the driver as user space would.
-    pub(crate) exercise: fn(&mut Session<'_>, Work<'_>) -> Exercised,
+    pub(crate) exercise: fn(&mut Session<'_>, &mut Work<'_>) -> Exercised,
 }
 
 static ALL: &[Bundled] = &[

@@ -130,6 +130,8 @@ pub(super) struct Facts<'a> {
     pub(super) config: &'a Snapshot,
     /// The queues that are enabled, ascending.
     pub(super) live: &'a [u16],
+    /// DRIVER_OK is set, and the driver did not give up.
+    pub(super) running: bool,
 }
 
 impl Facts<'_> {
@@ -147,6 +149,8 @@ pub(super) struct Life {
     pub(super) reset: ResetState,
     /// A status that is not 0 was written since the reset.
     pub(super) started: bool,
+    /// The driver had given up before the reset.
+    pub(super) had_failed: bool,
     pub(super) negotiation: Negotiation,
     pub(super) suspend: Suspend,
     /// The driver saw DEVICE_NEEDS_RESET.
@@ -178,7 +182,8 @@ impl Life {
         let areas = |queue: &Queue| if queue.enabled { queue.areas } else { [(0, 0); 3] };
         let mut draining: Vec<(u64, u64)> = self.queues.iter().flat_map(areas).filter(|(_, len)| *len != 0).collect();
         draining.append(&mut self.draining);
-        *self = Self { draining, reset: ResetState::Asked, ..self.after_reset() };
+        let had_failed = self.is(status::FAILED);
+        *self = Self { draining, had_failed, reset: ResetState::Asked, ..self.after_reset() };
     }
 
     /// Whether a status bit is set.
@@ -205,7 +210,8 @@ impl Life {
     }
 
     pub(super) fn facts(&self) -> Facts<'_> {
-        Facts { features: &self.features, config: &self.config, live: &self.live }
+        let running = self.is_running() && !self.is(status::FAILED);
+        Facts { features: &self.features, config: &self.config, live: &self.live, running }
     }
 
     /// Whether RING_PACKED was accepted.

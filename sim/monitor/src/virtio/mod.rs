@@ -1,7 +1,7 @@
 //! The virtio monitor (virtio 1.4): follows what a driver does to one virtio function and names the clause that it breaks.
 //!
-//! [`VirtioMonitor`] sees register accesses, memory and interrupts of the function. Registers and negotiation are followed in
-//! [`Life`](life::Life), each live queue by a [`Ring`](ring::Ring), and what the queues carry by the checks of the device's type.
+//! [`VirtioMonitor`] sees register accesses, memory and interrupts of the function. Registers and negotiation are followed in one
+//! place (`life`), each live queue in another (`ring`), and what the queues carry by the checks of the device's type (`kinds`).
 //! [`rules`] holds the rules with their pages, [`coverage`] the table of all clauses that bind drivers.
 
 pub mod coverage;
@@ -161,7 +161,7 @@ impl Monitor for VirtioMonitor {
             }),
             Seen::Idle => {
                 self.each_ring(sight, |ring, sight, phase| ring.idle(sight, phase));
-                self.kind.idle();
+                self.kind.idle(&self.life.facts());
             }
             Seen::Unmapped { iova, len } => {
                 self.life.unmapped(sight, iova, len);

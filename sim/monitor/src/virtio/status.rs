@@ -53,7 +53,9 @@ impl Life {
         match self.suspend {
             Suspend::Asked if rests && !works => self.suspend = Suspend::Confirmed,
             Suspend::Resuming if works && !rests => {
-                sight.exercised(&rule::SUSPEND_RESUME);
+                for rule in [&rule::SUSPEND_RESUME, &rule::SUSPEND_KICK, &rule::SUSPEND_CONFIG] {
+                    sight.exercised(rule);
+                }
                 self.suspend = Suspend::Off;
             }
             _ => {}
@@ -98,6 +100,7 @@ impl Life {
             self.step(sight, layout, kind, old, added);
         } else if self.negotiation == Negotiation::Refused {
             sight.exercised(&rule::FEATURES_GIVE_UP);
+            sight.exercised(&rule::INIT_AFTER_FAILURE);
         }
         self.status = new;
     }
@@ -118,7 +121,7 @@ impl Life {
         judge(sight, &rule::RESET_WAIT, self.reset == ResetState::Done, || {
             format!("{} was written, and the status was not read as 0 since the reset", words(new))
         });
-        if new & status::FAILED == 0 {
+        if self.had_failed {
             sight.exercised(&rule::STATUS_FAILED);
         }
     }
@@ -170,7 +173,6 @@ impl Life {
         }
         self.features_were_read_back(sight, "DRIVER_OK was set");
         sight.exercised(&rule::INIT_QUEUES);
-        sight.exercised(&rule::INIT_AFTER_FAILURE);
         if let Some(vector) = self.config_vector.unread.take() {
             blame(sight, &registers::VECTOR_READ_BACK, || {
                 format!("DRIVER_OK was set; config_msix_vector was written {vector} and not read")

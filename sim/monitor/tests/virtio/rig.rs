@@ -268,6 +268,15 @@ impl Rig {
         memory.into_iter().map(|(memory, _)| memory).collect()
     }
 
+    /// Puts a chain of lengths for the device to write into a queue, and does not kick.
+    pub(crate) fn submit_unkicked(&mut self, index: u16, writable: &[u32]) {
+        let buffers: Vec<_> =
+            writable.iter().map(|len| (self.map((*len).into(), Direction::FromDevice), true)).collect();
+        let mut queue = self.queues.remove(self.queues.iter().position(|queue| queue.index == index).unwrap());
+        queue.add(self, &buffers);
+        self.queues.push(queue);
+    }
+
     /// Lets the device work and its interrupts be handled, until nothing goes on.
     pub(crate) fn run(&mut self) {
         let end = self.bus.fabric.now() + 1_000_000;

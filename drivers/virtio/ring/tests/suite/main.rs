@@ -2,9 +2,12 @@
 
 mod hostile;
 mod longest;
+#[path = "../machine/mod.rs"]
+mod machine;
 mod model;
 #[path = "../naive/mod.rs"]
 mod naive;
+mod our_device;
 mod properties;
 mod ram;
 mod rust_vmm;

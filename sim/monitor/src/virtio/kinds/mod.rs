@@ -137,7 +137,10 @@ impl Kind {
     }
 
     /// Nothing goes on: whoever should have answered had the time.
-    pub(super) fn idle(&mut self) {
+    pub(super) fn idle(&mut self, facts: &Facts<'_>) {
+        if !facts.running {
+            return;
+        }
         match self {
             Self::Console(console) => console.idle(),
             Self::Net(net) => net.idle(),
@@ -148,7 +151,7 @@ impl Kind {
     /// The driver resets the device, or lets go of it.
     pub(super) fn ends(&mut self, sight: &mut Sight<'_>, facts: &Facts<'_>) {
         match self {
-            Self::Console(console) => console.ends(sight),
+            Self::Console(console) if facts.running => console.ends(sight),
             Self::Net(net) => net.ends(sight, facts),
             _ => {}
         }

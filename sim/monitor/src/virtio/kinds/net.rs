@@ -88,7 +88,7 @@ impl Net {
     /// The driver is done with the device: what it was asked should have been answered.
     pub(super) fn ends(&self, sight: &mut Sight<'_>, facts: &Facts<'_>) {
         let asked = facts.config.get(config::STATUS, 2).is_some_and(|status| status & u64::from(link::ANNOUNCE) != 0);
-        if asked && self.rested && facts.has(feature::GUEST_ANNOUNCE) && !facts.live.is_empty() {
+        if asked && self.rested && facts.has(feature::GUEST_ANNOUNCE) && facts.running {
             judge(sight, &rule::ANNOUNCED, self.acknowledged, || {
                 "the status asked for an announcement, and ANNOUNCE_ACK was never sent".into()
             });
