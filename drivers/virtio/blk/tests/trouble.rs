@@ -7,7 +7,7 @@ use bringup_bench::{Bench, Errno};
 use bringup_core::choice::Seeded;
 use bringup_core::fault::{Behaviour, Fault, Verb};
 use bringup_core::Plan;
-use bringup_devices::virtio::{BlkOptions, Quirks, VirtioPci};
+use bringup_devices::virtio::{BlkOptions, Host, Quirks, VirtioDevice, VirtioPci};
 
 const MIB: u64 = 1 << 20;
 const EINTR: Errno = Errno(-4);
@@ -282,14 +282,67 @@ fn a_slow_reset_is_waited_for() {
 }
 
 #[test]
-fn a_device_without_vectors_to_give_is_not_used() {
+fn a_device_without_vectors_to_give_is_driven_by_its_pin() {
     let quirks = Quirks {
         no_vectors: true,
         ..Quirks::default()
     };
     let bench = bench(plain().quirks(quirks));
-    assert_eq!(bench.driver_of("disk"), None);
+    assert!(bench.log().contains("INTx"), "{}", bench.log());
+    assert_eq!(bench.open("vblk0").unwrap().write(&[1; 512]), Ok(512));
     assert_clean(&bench.finish());
+}
+
+/// A disk that says all is well and that it wrote no more than that.
+#[derive(Debug)]
+struct Liar;
+
+impl VirtioDevice for Liar {
+    fn device_type(&self) -> u16 {
+        bringup_spec::virtio::device_type::BLOCK
+    }
+
+    fn features(&self) -> u128 {
+        0
+    }
+
+    fn queues(&self) -> Vec<u16> {
+        vec![8]
+    }
+
+    fn config_len(&self) -> usize {
+        60
+    }
+
+    fn read_config(&self, offset: usize, into: &mut [u8]) {
+        // A capacity of 0x0101 sectors, and the rest zeros.
+        for (at, byte) in (offset..).zip(into) {
+            *byte = u8::from(at < 2);
+        }
+    }
+
+    fn work(&mut self, host: &mut Host<'_, '_>) {
+        while let Some(chain) = host.pop(0) {
+            let last = chain.writable_len() - 1;
+            host.write(&chain, last, &[0]).unwrap();
+            host.push(0, chain, 1);
+        }
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn bytes_that_the_device_does_not_say_it_wrote_are_not_handed_on() {
+    for features in [&[][..], &[bringup_spec::virtio::feature::RING_PACKED]] {
+        let bench = bench(in_mode(VirtioPci::new(Liar), features));
+        let file = bench.open("vblk0").unwrap();
+        assert_eq!(file.read(&mut [0; 512]), Err(EIO));
+        // Of a write it writes no more than that.
+        assert_eq!(file.write(&[1; 512]), Ok(512));
+        drop(file);
+        assert_clean(&bench.finish());
+    }
 }
 
 #[test]
