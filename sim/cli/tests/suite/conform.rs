@@ -124,3 +124,13 @@ fn device_of_another_type_is_refused() {
         assert!(said.refusal().contains(device), "{said:?}");
     }
 }
+
+#[test]
+fn every_field_of_the_document_is_documented() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let document = Room::new().bringup("conform virtio_rng --seeds 0 --json").json();
+    let fields = document.as_object().unwrap().keys().chain(document["clauses"][0].as_object().unwrap().keys());
+    for field in fields {
+        assert!(readme.contains(&format!("`{field}`")), "{field}");
+    }
+}

@@ -203,3 +203,20 @@ fn module_beside_a_driver_that_has_changed_is_named_by_replay() {
     std::fs::remove_file(room.path("part.rs")).unwrap();
     assert_eq!(room.bringup("replay life").refusal(), "life: cannot read part.rs: No such file or directory");
 }
+
+#[test]
+fn file_goes_through_network_and_console_and_comes_back_the_same() {
+    for (driver, sent) in [("virtio_net", "sent"), ("virtio_console", "typed")] {
+        for options in ["", ",packed=on"] {
+            let room = Room::new();
+            let input = pattern(20_000);
+            room.put("file", &input);
+            let device = driver.replace('_', "-");
+            let command = format!("run {driver} --device {device}{options} --input file --output back --json");
+            let report = room.bringup(&command).json();
+            assert_eq!((&report["exit"], &report["findings"]), (&json!(0), &json!([])), "{driver}{options}: {report}");
+            assert_eq!(report["exercise"][sent]["bytes"], 20_000, "{report}");
+            assert!(content(&room, "back") == input, "{driver}{options}: {report}");
+        }
+    }
+}
