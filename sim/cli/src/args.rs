@@ -141,6 +141,9 @@ pub(crate) struct UpstreamArgs {
     /// A device of QEMU's, as its -device takes it (may be repeated).
     #[arg(long, value_name = "SPEC")]
     pub(crate) device: Vec<String>,
+    /// What stands behind a device, as QEMU's -drive takes it: if=none,id=d,format=raw,file=disk.img (may be repeated).
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) drive: Vec<String>,
     /// Shell commands for the guest, between loading and unloading.
     #[arg(long, value_name = "COMMANDS")]
     pub(crate) run: Option<String>,

@@ -10,8 +10,8 @@ mod verdict;
 
 use bringup_bench::module::Loadable;
 use bringup_bench::{Bench, Report};
-use bringup_core::Severity;
 use bringup_core::choice::Seeded;
+use bringup_core::{Finding, Severity};
 use bringup_devices::registry;
 
 use crate::args::ConformArgs;
@@ -23,6 +23,7 @@ use crate::life::{Driver, quote};
 use crate::output::Out;
 use crate::plug::Plug;
 use crate::progress::Progress;
+use crate::run::NOT_MINE;
 use crate::watch::Watch;
 use scenes::{Expect, SCENES, Scene};
 use verdict::Verdicts;
@@ -37,7 +38,7 @@ fn spec(base: &str, options: &str) -> String {
 
 /// What a life in one machine came to.
 pub(super) struct Lived {
-    /// What went wrong, if the device was not bound or the exercise has something to object to.
+    /// What went wrong, if the device was not bound or the exercise has something to object to. Findings speak for themselves.
     pub(super) why: Option<String>,
     /// The driver loads and takes the device, or has tried to.
     met: bool,
@@ -68,7 +69,7 @@ pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out
     let seeds = args.seeds;
     let lives = SCENES.len() as u64 * (seeds + 1);
     let mut done = 0;
-    let mut plain: Option<String> = None;
+    let mut plain: Option<Lived> = None;
     for scene in SCENES {
         let spec = spec(&base, scene.options);
         let lived = live(&driver, &args.param, &spec, None, out)?;
@@ -76,9 +77,8 @@ pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out
             let name = driver.name();
             return Err(Failure::new(format_args!("{name} does not bind to {base}: it is for another device")));
         }
-        let account = plain.get_or_insert_with(|| lived.account.clone()).clone();
-        verdicts.stimulus(scene, &lived, &account);
         verdicts.rules(&lived);
+        verdicts.stimulus(scene, &lived, plain.as_ref().unwrap_or(&lived));
         for seed in 1..=seeds {
             done += 1;
             progress.show("lives", done, lives);
@@ -87,6 +87,7 @@ pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out
         }
         done += 1;
         progress.show("lives", done, lives);
+        plain.get_or_insert(lived);
     }
     progress.clear();
     Ok(verdicts.print(args.all, out))
@@ -101,7 +102,7 @@ fn device_for(driver: &Driver, params: &[(String, String)], out: &Out) -> Result
         let watch = Watch::over(driver, out, format!("bringup conform {}", driver.name()));
         // A driver that does not load binds to nothing.
         let bound = bench.load_with(driver.module(), &pairs(params)).is_ok() && bench.driver_of(kind).is_some();
-        let refused = !bench.finish().probe_errors.is_empty();
+        let refused = bench.finish().probe_errors.iter().any(|(_, _, code)| !NOT_MINE.contains(code));
         drop(watch);
         if bound || refused {
             return Ok((*kind).to_owned());
@@ -170,7 +171,6 @@ fn live(
 
 impl Lived {
     fn new(exercised: &Exercised, bound: bool, report: Report, command: String) -> Self {
-        let finding = report.findings.iter().find(|finding| finding.rule.severity > Severity::Advice);
         let why = if let Some((driver, device, code)) = report.probe_errors.first() {
             Some(format!("the probe of {device} by {driver} fails: {}", bringup_bench::Errno(*code)))
         } else if let Some(mishap) = exercised.mishaps.first() {
@@ -180,7 +180,7 @@ impl Lived {
         } else if !bound {
             Some("the driver does not bind to the device".into())
         } else {
-            finding.map(|finding| format!("{}: {}", finding.rule.id, finding.what))
+            None
         };
         let facts = exercised.facts.iter().map(|fact| format!("{}: {}\n", fact.name, fact.value));
         let account = facts.chain([report.log_text()]).collect();
@@ -189,14 +189,26 @@ impl Lived {
     }
 }
 
-/// Whether the driver did in this scene what it was to do; why not, otherwise.
-fn holds(scene: &Scene, lived: &Lived, plain: &str) -> Result<(), String> {
-    match (scene.expect, &lived.why) {
-        (Expect::GivesUp, _) => return Ok(()),
-        (_, Some(why)) => return Err(why.clone()),
-        (Expect::Works, None) => return Ok(()),
-        (Expect::Same, None) => {}
+impl Lived {
+    /// The rules that were broken.
+    fn broken(&self) -> impl Iterator<Item = &Finding> {
+        self.report.findings.iter().filter(|finding| finding.rule.severity > Severity::Advice)
     }
+}
+
+/// Whether the driver did in this scene what it was to do; why not, otherwise. What it does wrong in the plain machine, too, is not
+/// the scene's doing.
+fn holds(scene: &Scene, lived: &Lived, plain: &Lived) -> Result<(), String> {
+    let known = |id: &str| plain.broken().any(|finding| finding.rule.id == id);
+    let news = lived.broken().find(|finding| !known(finding.rule.id));
+    match (scene.expect, &lived.why, news) {
+        (Expect::GivesUp, ..) => return Ok(()),
+        (_, Some(why), _) => return Err(why.clone()),
+        (_, None, Some(finding)) => return Err(format!("{}: {}", finding.rule.id, finding.what)),
+        (Expect::Works, None, None) => return Ok(()),
+        (Expect::Same, None, None) => {}
+    }
+    let plain = &plain.account;
     let differs = lived.account.lines().zip(plain.lines()).find(|(here, plain)| here != plain);
     match differs {
         Some((here, there)) => Err(format!("it says \"{here}\" where it says \"{there}\" in the plain machine")),

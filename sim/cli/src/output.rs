@@ -200,10 +200,15 @@ impl Out {
         }
     }
 
+    /// How wide something may be that is to be at most `limit` characters wide.
+    pub(crate) fn fitting(limit: usize) -> usize {
+        if io::stdout().is_terminal() { limit.min(WIDTH) } else { limit }
+    }
+
     /// Prints rows in columns; the first row is the heading. On a terminal the widest column is broken into lines; elsewhere a
     /// row is a line, whatever its length, for tools that look for lines.
     pub(crate) fn table(&mut self, rows: &[Vec<String>]) {
-        let limit = if io::stdout().is_terminal() { WIDTH } else { usize::MAX };
+        let limit = Self::fitting(usize::MAX);
         for (index, line) in table_lines(rows, limit) {
             let line = if index == 0 { self.paint(Style::Bold, &line) } else { line };
             self.line(&line);
@@ -214,7 +219,7 @@ impl Out {
     /// stands before.
     pub(crate) fn grouped_table(&mut self, rows: &[Vec<String>], limit: usize, groups: &[(usize, String)]) {
         let mut last = None;
-        for (index, line) in table_lines(rows, limit) {
+        for (index, line) in table_lines(rows, Self::fitting(limit)) {
             if last != Some(index) {
                 for (_, heading) in groups.iter().filter(|(before, _)| *before == index) {
                     let heading = self.paint(Style::Bold, heading);

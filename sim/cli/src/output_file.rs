@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut pending = Pending::create(path)?;
     pending.write(content);
-    pending.finish()
+    pending.whole();
+    pending.finish().map(|_| ())
 }
 
 /// A file that is written bit by bit, and takes its place when it is whole: until then, and if that never comes, what stood there
@@ -22,7 +23,8 @@ pub(crate) struct Pending {
     /// None: what is written goes nowhere.
     file: Option<io::BufWriter<fs::File>>,
     failed: Option<io::Error>,
-    abandoned: bool,
+    /// All of it was written.
+    whole: bool,
 }
 
 impl Pending {
@@ -38,18 +40,12 @@ impl Pending {
                 (Some((temporary, target)), file)
             }
         };
-        Ok(Self {
-            path: path.to_owned(),
-            temporary,
-            file: Some(io::BufWriter::new(file)),
-            failed: None,
-            abandoned: false,
-        })
+        Ok(Self { path: path.to_owned(), temporary, file: Some(io::BufWriter::new(file)), failed: None, whole: false })
     }
 
     /// As if `path` were written; it is not.
     pub(crate) fn nowhere(path: &Path) -> Self {
-        Self { path: path.to_owned(), temporary: None, file: None, failed: None, abandoned: false }
+        Self { path: path.to_owned(), temporary: None, file: None, failed: None, whole: false }
     }
 
     /// As the user calls it.
@@ -64,26 +60,23 @@ impl Pending {
         }
     }
 
-    /// There is no more to come, and it is not whole: it will not take its place. Whoever calls says why.
-    pub(crate) fn abandon(&mut self) {
-        self.abandoned = true;
+    /// All that is to be in it was written.
+    pub(crate) fn whole(&mut self) {
+        self.whole = true;
     }
 
-    /// Puts the file in its place, if it is whole.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
-        if self.abandoned {
-            return Ok(());
-        }
+    /// Puts the file in its place if it is whole, and says whether it was.
+    pub(crate) fn finish(mut self) -> io::Result<bool> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(file) = &mut self.file else { return Ok(self.whole) };
         file.flush()?;
-        let Some((temporary, target)) = &self.temporary else { return Ok(()) };
+        let Some((temporary, target)) = self.temporary.as_ref().filter(|_| self.whole) else { return Ok(self.whole) };
         file.get_ref().sync_data()?;
         fs::rename(temporary, target)?;
         self.temporary = None;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -139,8 +132,7 @@ mod tests {
         let file = room.path().join("file");
         let mut pending = Pending::create(&file).unwrap();
         pending.write(b"the first half");
-        pending.abandon();
-        pending.finish().unwrap();
+        assert!(!pending.finish().unwrap());
         assert_eq!(fs::read_dir(room.path()).unwrap().count(), 0);
     }
 

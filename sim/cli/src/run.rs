@@ -19,6 +19,9 @@ use crate::report::{DeviceReport, RunReport};
 use crate::trace_file::TraceFile;
 use crate::watch::Watch;
 
+/// ENODEV and ENXIO are how a driver says that the device is not for it after all.
+pub(crate) const NOT_MINE: [i32; 2] = [-19, -6];
+
 /// What is to be written beside the report.
 pub(crate) struct Outputs {
     pub(crate) trace: Option<TraceFile>,
@@ -70,10 +73,16 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
     let mishaps = mishaps(life, &report, &exercised, !host.is_empty());
     let found = !report.is_clean() || mishaps.iter().any(|(_, excused)| !excused);
     let mut failures: Vec<Failure> = host.into_iter().map(Failure::Line).collect();
-    if let Some(Err(error)) = output.map(Pending::finish)
-        && let Some(path) = &life.output
-    {
-        failures.push(Failure::file("write to", path, &error));
+    if let (Some(output), Some(path)) = (output, &life.output) {
+        match output.finish() {
+            Ok(true) => {}
+            // Where that is the driver's doing, it was said.
+            Ok(false) if found || !failures.is_empty() => {}
+            Ok(false) => {
+                failures.push(Failure::new(format_args!("{} is not written: not all of it came", path.display())));
+            }
+            Err(error) => failures.push(Failure::file("write to", path, &error)),
+        }
     }
     let stream = match save(life, outputs, &report, found) {
         Ok(path) => path,
@@ -145,8 +154,6 @@ fn devices(bench: &Bench) -> Vec<DeviceReport> {
 fn mishaps(life: &Life, report: &Report, exercised: &Exercised, host_failed: bool) -> Vec<(String, bool)> {
     let broken = life.plan.is_some() || host_failed;
     let troubled = broken || report.stats.failed_allocations > 0;
-    // ENODEV and ENXIO are how a driver says that the device is not for it after all.
-    const NOT_MINE: [i32; 2] = [-19, -6];
     let probes =
         report.probe_errors.iter().filter(|(_, _, code)| !NOT_MINE.contains(code)).map(|(driver, device, code)| {
             Mishap { what: format!("probe of {device} by {driver}: {}", bringup_bench::Errno(*code)), wrong: false }

@@ -141,6 +141,9 @@ impl UpstreamArgs {
         qemu.args(["-M", "q35,accel=tcg", "-m", "256", "-nographic", "-no-reboot", "-kernel"]).arg(image);
         qemu.arg("-initrd").arg(&initrd);
         qemu.arg("-append").arg(format!("console=ttyS0 panic=-1 quiet loglevel=7 {}", self.append));
+        for drive in &self.drive {
+            qemu.args(["-drive", drive]);
+        }
         for device in &self.device {
             qemu.args(["-device", device]);
         }

@@ -25,7 +25,8 @@ impl Structures<'_> {
     pub(super) fn capabilities(&self) -> Vec<Capability> {
         let mut all = Vec::new();
         if self.quirks.unknown_capability {
-            all.push(capability(vec![0, 0x80, BAR, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+            // It leads to where no structure is: whoever takes it for one notices.
+            all.push(capability(vec![0, 0x80, BAR, 0, 0, 0, 0x00, 0x08, 0, 0, 64, 0, 0, 0]));
         }
         if self.quirks.reserved_bar {
             all.push(capability(vec![0, cfg_type::COMMON, 6, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0]));

@@ -3,7 +3,7 @@
 use super::verdict::{Row, Verdict};
 use crate::output::{Out, Style, wrap};
 
-/// How wide the table is.
+/// How wide the table is, where the terminal has room for it.
 const WIDTH: usize = 100;
 /// How wide the column of verdicts is, and those of ids and sections.
 const VERDICT: usize = 14;
@@ -20,7 +20,8 @@ pub(super) fn short(rows: &[(Row, Verdict)], out: &mut Out) {
             continue;
         }
         let ids: Vec<&str> = of_it.map(|(row, _)| row.id).collect();
-        for (number, ids) in wrap(&ids.join(" "), WIDTH - VERDICT - 3).iter().filter(|ids| !ids.is_empty()).enumerate()
+        for (number, ids) in
+            wrap(&ids.join(" "), Out::fitting(WIDTH) - VERDICT - 3).iter().filter(|ids| !ids.is_empty()).enumerate()
         {
             let word = if number == 0 { verdict.word() } else { "" };
             let word = out.paint(verdict.style(), &format!("{word:<VERDICT$}"));
@@ -44,7 +45,7 @@ pub(super) fn untouched(areas: &[&[(Row, Verdict)]], out: &mut Out) {
     let heading = out.paint(Style::Bold, "Not exercised at all");
     out.line("");
     out.line(&heading);
-    wrap(&names.join(", "), WIDTH - 2).iter().for_each(|names| out.line(&format!("  {names}")));
+    wrap(&names.join(", "), Out::fitting(WIDTH) - 2).iter().for_each(|names| out.line(&format!("  {names}")));
 }
 
 /// The rows of an area, one after the other.
@@ -65,7 +66,7 @@ fn line(row: &Row, verdict: Verdict, out: &mut Out) {
     let word = out.paint(verdict.style(), &format!("{:<VERDICT$}", verdict.word()));
     let section = format!("§{}", row.section);
     let begin = format!("{:<ID$} {section:<SECTION$}", row.id);
-    for (number, says) in wrap(row.says, WIDTH - VERDICT - ID - SECTION - 5).iter().enumerate() {
+    for (number, says) in wrap(row.says, Out::fitting(WIDTH) - VERDICT - ID - SECTION - 5).iter().enumerate() {
         match number {
             0 => out.line(&format!("  {word} {begin} {says}")),
             _ => out.line(&format!("{:1$}{says}", "", VERDICT + ID + SECTION + 5)),

@@ -11,6 +11,11 @@ use serde_json::{Value, json};
 use super::{Lived, Scene, holds, table};
 use crate::output::{Out, Style};
 
+/// The area of a clause.
+fn area_of(id: &str) -> Option<&'static str> {
+    CLAUSES.iter().find(|clause| clause.id == id).map(|clause| clause.area)
+}
+
 /// Why a clause is violated.
 #[derive(Clone, Debug)]
 struct Violation {
@@ -102,6 +107,8 @@ pub(super) struct Verdicts {
     driver: String,
     device: String,
     lives: u64,
+    /// Why the driver does not even work in the plain machine, if it does not.
+    idle: Option<Violation>,
     /// Came up, by id.
     exercised: BTreeSet<&'static str>,
     violated: BTreeMap<&'static str, Violation>,
@@ -145,21 +152,34 @@ impl Verdicts {
             driver: driver.into(),
             device: device.into(),
             lives: 0,
+            idle: None,
             exercised: BTreeSet::new(),
             violated: BTreeMap::new(),
             others: BTreeMap::new(),
         }
     }
 
-    /// Judges the clauses that the scene is the stimulus for; `plain` is the account of the plain machine.
-    pub(super) fn stimulus(&mut self, scene: &Scene, lived: &Lived, plain: &str) {
+    /// Judges the clauses that the scene is the stimulus for. A driver that does not work in the plain machine has not met them, and
+    /// where another clause of the same area was seen to be broken, that one says it better.
+    pub(super) fn stimulus(&mut self, scene: &Scene, lived: &Lived, plain: &Lived) {
+        if let Some(why) = &plain.why {
+            let violation = Violation { what: why.clone(), finding: None, command: plain.command.clone() };
+            self.idle.get_or_insert(violation);
+            return;
+        }
         let held = holds(scene, lived, plain);
         for clause in scene.clauses {
-            self.exercised.insert(clause);
-            if let Err(why) = &held {
-                let what = format!("with {}: {why}", scene.what);
-                let violation = Violation { what, finding: None, command: lived.command.clone() };
-                self.violated.entry(clause).or_insert(violation);
+            let same_area = |id: &str| area_of(id).is_some_and(|area| Some(area) == area_of(clause));
+            match &held {
+                Ok(()) => {
+                    self.exercised.insert(clause);
+                }
+                Err(_) if lived.broken().any(|finding| same_area(finding.rule.id)) => {}
+                Err(why) => {
+                    let what = format!("with {}: {why}", scene.what);
+                    let violation = Violation { what, finding: None, command: lived.command.clone() };
+                    self.violated.entry(clause).or_insert(violation);
+                }
             }
         }
     }
@@ -210,7 +230,7 @@ impl Verdicts {
             .collect();
         let count = |wanted: Verdict| judged.iter().filter(|(_, verdict)| *verdict == wanted).count();
         let serious = self.others.values().filter(|(severity, _)| *severity > Severity::Advice).count();
-        let exit = u8::from(count(Verdict::Violated) + serious > 0);
+        let exit = u8::from(count(Verdict::Violated) + serious > 0 || self.idle.is_some());
         out.document(&self.document(&judged, exit));
         if out.is_json() {
             return exit;
@@ -228,6 +248,13 @@ impl Verdicts {
         }
         for (id, (severity, violation)) in &self.others {
             show(out, id, *severity, violation);
+        }
+        if let Some(idle) = &self.idle {
+            out.line("");
+            let head = out.paint(Style::Red, "error");
+            out.line(&format!("{head}: the driver does not work in the plain machine: {}", idle.what));
+            let command = out.paint(Style::Bold, &idle.command);
+            out.line(&format!("   = again: {command}"));
         }
         out.line("");
         let paint = |count: usize, text: String| {
@@ -274,7 +301,7 @@ impl Verdicts {
             .collect();
         json!({
             "bringup": crate::life::VERSION, "driver": self.driver, "device": self.device, "lives": self.lives,
-            "clauses": clauses, "others": others, "exit": exit,
+            "fails": self.idle.as_ref().map(|idle| &idle.what), "clauses": clauses, "others": others, "exit": exit,
         })
     }
 }

@@ -266,8 +266,8 @@ impl Disk<'_> {
         let crc = crc.finalize();
         let whole = read == wanted;
         let to = output.map(|output| {
-            if !whole {
-                output.abandon();
+            if whole {
+                output.whole();
             }
             output.shown()
         });

@@ -37,8 +37,8 @@ pub(crate) fn exercise(session: &mut Session<'_>, work: &mut Work<'_>) -> Exerci
     let back = carry(session, &name, &file, input, &mut exercised);
     if let (Some(output), Some(back)) = (work.output.as_deref_mut(), &back) {
         output.write(back);
-        if !exercised.mishaps.is_empty() {
-            output.abandon();
+        if exercised.mishaps.is_empty() {
+            output.whole();
         }
     }
     session.close_shared(file);

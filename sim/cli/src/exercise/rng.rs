@@ -54,8 +54,8 @@ pub(crate) fn exercise(session: &mut Session<'_>, work: &mut Work<'_>) -> Exerci
     }
     if let Some(output) = work.output.as_deref_mut() {
         output.write(bytes);
-        if done < wanted {
-            output.abandon();
+        if done == wanted {
+            output.whole();
         }
     }
     exercised

@@ -61,11 +61,9 @@ const NO_RESET_WAIT: u8 = 6;
 const VECTOR_UNREAD: u8 = 7;
 const TAKES_ANY_CAPABILITY: u8 = 8;
 const GIVES_UP: u8 = 9;
-const NO_BARRIER: u8 = 10;
-const NO_KICK: u8 = 11;
-const LEAVES_SILENTLY: u8 = 12;
-const NO_ACKNOWLEDGE: u8 = 13;
-const DROPS_BITS: u8 = 14;
+const LEAVES_SILENTLY: u8 = 10;
+const NO_ACKNOWLEDGE: u8 = 11;
+const DROPS_BITS: u8 = 12;
 
 fn plant(mistake: u8) -> bool {
     module_parameters::plant.value() == mistake
@@ -202,7 +200,7 @@ fn reset(bar: &pci::DevresBar, common: usize) -> Result {
 }
 
 /// Negotiates and sets the queue up; returns where it is kicked.
-fn start(bar: &pci::Bar<'_>, place: &Place, ring: &Ring) -> Result<usize> {
+fn start(bar: &pci::Bar<'_>, place: &Place, ring: &Ring, vector: bool) -> Result<usize> {
     let at = |register: usize| place.common + register;
     let add_status = |bits: u8| {
         let before = bar.try_read8(at(STATUS))?;
@@ -212,7 +210,9 @@ fn start(bar: &pci::Bar<'_>, place: &Place, ring: &Ring) -> Result<usize> {
         add_status(FAILED)?;
         Err(ENODEV)
     };
-    if !plant(NO_ACKNOWLEDGE) {
+    if plant(NO_RESET_WAIT) {
+        bar.try_write8(ACKNOWLEDGE, at(STATUS))?;
+    } else if !plant(NO_ACKNOWLEDGE) {
         add_status(ACKNOWLEDGE)?;
     }
     add_status(DRIVER)?;
@@ -246,18 +246,18 @@ fn start(bar: &pci::Bar<'_>, place: &Place, ring: &Ring) -> Result<usize> {
     }
 
     bar.try_write16(0, at(QUEUE_SELECT))?;
-    let size = if plant(WIDE_ACCESS) {
-        bar.try_read32(at(QUEUE_SIZE))? as u16
-    } else {
-        bar.try_read16(at(QUEUE_SIZE))?
-    };
+    if plant(WIDE_ACCESS) {
+        // The vector of configuration changes and the number of queues at once.
+        bar.try_read32(at(0x10))?;
+    }
+    let size = bar.try_read16(at(QUEUE_SIZE))?;
     if size < ELEMENTS {
         return refuse();
     }
     let doorbell =
         place.notify + usize::from(bar.try_read16(at(QUEUE_NOTIFY_OFF))?) * place.multiplier;
     bar.try_write16(ELEMENTS, at(QUEUE_SIZE))?;
-    if plant(VECTOR_UNREAD) {
+    if vector {
         bar.try_write16(0, at(QUEUE_VECTOR))?;
     }
     if plant(ENABLES_EARLY) {
@@ -293,14 +293,12 @@ impl Tiny {
         descriptor[12] = 2;
         ring.write(0, &descriptor)?;
         ring.write16(AVAILABLE + 4 + 2 * usize::from(ring.available % ELEMENTS), 0)?;
-        if !plant(NO_BARRIER) {
-            dma_mb(Write);
-        }
+        dma_mb(Write);
         let before = ring.available;
         ring.available = before.wrapping_add(1);
         ring.write16(AVAILABLE + 2, ring.available)?;
         mb(Full);
-        if ring.read16(USED)? & 1 == 0 && !plant(NO_KICK) {
+        if ring.read16(USED)? & 1 == 0 {
             self.bar
                 .try_access_with(|bar| bar.try_write16(0, self.doorbell))
                 .ok_or(ENODEV)??;
@@ -337,7 +335,7 @@ impl MiscDevice for Tiny {
     fn open(_file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<Arc<Self>> {
         // SAFETY: The only registration of this type is the field of `Data`, whose `tiny` outlives it.
         let tiny =
-            unsafe { &(*kernel::container_of!(core::ptr::from_ref(misc), Data, misc)).tiny };
+            unsafe { &(*kernel::container_of!(core::ptr::from_ref(misc), Data<'static>, misc)).tiny };
         Ok(tiny.clone())
     }
 
@@ -365,9 +363,11 @@ impl MiscDevice for Tiny {
 }
 
 #[pin_data]
-struct Data {
+struct Data<'bound> {
     #[pin]
     misc: MiscDeviceRegistration<Tiny>,
+    /// Only to have one that is not read back.
+    _vector: Option<pci::IrqVectorRegistration<'bound>>,
     tiny: Arc<Tiny>,
 }
 
@@ -384,7 +384,7 @@ kernel::pci_device_table!(
 
 impl pci::Driver for TinyDriver {
     type IdInfo = ();
-    type Data<'bound> = Data;
+    type Data<'bound> = Data<'bound>;
 
     const ID_TABLE: pci::IdTable<Self::IdInfo> = &TABLE;
 
@@ -404,7 +404,15 @@ impl pci::Driver for TinyDriver {
             let ring = Ring { memory, available: 0 };
             // Nobody listens to interrupts.
             ring.write16(AVAILABLE, 1)?;
-            let doorbell = bar.try_access_with(|bar| start(bar, &place, &ring)).ok_or(ENODEV)??;
+            let message = pci::IrqTypes::default().with(pci::IrqType::MsiX);
+            let vector = if plant(VECTOR_UNREAD) {
+                pdev.alloc_irq_vectors(1, 1, message).ok()
+            } else {
+                None
+            };
+            let doorbell = bar
+                .try_access_with(|bar| start(bar, &place, &ring, vector.is_some()))
+                .ok_or(ENODEV)??;
             let tiny = Arc::pin_init(
                 try_pin_init!(Tiny {
                     bar,
@@ -417,6 +425,7 @@ impl pci::Driver for TinyDriver {
             dev_info!(pdev, "ready\n");
             Ok(try_pin_init!(Data {
                 tiny,
+                _vector: vector,
                 misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"tiny_rng" }),
             }))
         })
