@@ -72,6 +72,8 @@ pub fn mmio_write(address: usize, width: u8, value: u64, _relaxed: bool) {
         match m.iomap_at(address, "write", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
                 m.bus.bar_write(map.device, map.bar, offset, width, value, Some(place));
+                // A monitor may want to see memory from here on: a queue was enabled.
+                m.follow_watches();
             }
             Some((map, offset)) => {
                 m.out_of_map(&map, offset, width, "write", place);

@@ -314,6 +314,7 @@ pub fn config_write(device: DeviceId, offset: u16, width: u8, value: u32) {
     with(|m| {
         m.last_place = Some(place);
         m.bus.config_write(device, offset, width, value);
+        m.follow_watches();
     });
     super::point();
 }

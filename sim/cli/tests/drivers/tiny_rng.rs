@@ -64,6 +64,8 @@ const GIVES_UP: u8 = 9;
 const LEAVES_SILENTLY: u8 = 10;
 const NO_ACKNOWLEDGE: u8 = 11;
 const DROPS_BITS: u8 = 12;
+const NO_WRITE_BARRIER: u8 = 13;
+const NO_KICK: u8 = 14;
 
 fn plant(mistake: u8) -> bool {
     module_parameters::plant.value() == mistake
@@ -293,12 +295,14 @@ impl Tiny {
         descriptor[12] = 2;
         ring.write(0, &descriptor)?;
         ring.write16(AVAILABLE + 4 + 2 * usize::from(ring.available % ELEMENTS), 0)?;
-        dma_mb(Write);
+        if !plant(NO_WRITE_BARRIER) {
+            dma_mb(Write);
+        }
         let before = ring.available;
         ring.available = before.wrapping_add(1);
         ring.write16(AVAILABLE + 2, ring.available)?;
         mb(Full);
-        if ring.read16(USED)? & 1 == 0 {
+        if ring.read16(USED)? & 1 == 0 && !plant(NO_KICK) {
             self.bar
                 .try_access_with(|bar| bar.try_write16(0, self.doorbell))
                 .ok_or(ENODEV)??;

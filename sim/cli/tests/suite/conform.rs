@@ -58,6 +58,8 @@ fn each_mistake_is_named_by_its_clause() {
         (10, &["FEAT-D-07"]),
         (11, &["INIT-D-02"]),
         (12, &["STATUS-D-02"]),
+        (13, &["VQ-SPLIT-D-14"]),
+        (14, &["VQ-SPLIT-EVT-D-09"]),
     ] {
         let said = room.bringup(&format!("conform {} --seeds 2 --param plant={plant} --json", tiny()));
         let document = said.json();

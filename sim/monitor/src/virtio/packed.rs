@@ -209,13 +209,7 @@ impl Packed {
             return self.ledger.take_news();
         }
         if self.ledger.is_kick_missing(phase) {
-            let next = self.next.off_wrap();
-            let what = format!(
-                "no kick for what became available up to {}; the device wants {}",
-                named(next),
-                self.wish_in_words()
-            );
-            self.ledger.report(sight, &rules::IMP_PACK_16, &what);
+            self.report_missing_kick(sight);
         }
         for key in self.ledger.in_turn() {
             self.ledger.compare_table(sight, key);
@@ -245,6 +239,16 @@ impl Packed {
         }
     }
 
+    fn report_missing_kick(&self, sight: &mut Sight<'_>) {
+        let next = self.next.off_wrap();
+        let what = format!(
+            "no kick for what became available up to {}; the device wants {}",
+            named(next),
+            self.wish_in_words()
+        );
+        self.ledger.report(sight, &rules::IMP_PACK_16, &what);
+    }
+
     pub(super) fn accessed(&mut self, sight: &mut Sight<'_>, phase: Phase, iova: u64, len: u64, store: bool) -> News {
         if self.ledger.lost {
             return News::default();
@@ -252,6 +256,9 @@ impl Packed {
         if !store {
             if self.device_event.hit(iova, len).is_some_and(|(_, end)| end > packed::EVENT_FLAGS) {
                 self.looked(sight);
+            }
+            if self.ring.hit(iova, len).is_some() && self.ledger.is_kick_overdue(sight, phase) {
+                self.report_missing_kick(sight);
             }
             return News::default();
         }
@@ -401,6 +408,7 @@ impl Packed {
         }
         if self.ledger.pending.published(wanted) {
             self.owed_slots = 0;
+            self.ledger.owed_since = sight.now();
         }
         self.owed_slots = self.owed_slots.saturating_add(slots).min(u32::from(size));
     }

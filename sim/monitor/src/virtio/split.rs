@@ -202,6 +202,9 @@ impl Split {
         if !store {
             if let Some((start, end)) = self.used.hit(iova, len) {
                 self.loaded(sight, start, end);
+                if self.ledger.is_kick_overdue(sight, phase) {
+                    self.report_missing_kick(sight);
+                }
             }
             return News::default();
         }
@@ -346,6 +349,7 @@ impl Split {
         self.note_wish(sight, wanted);
         if self.ledger.pending.published(wanted) {
             self.owed_from = old;
+            self.ledger.owed_since = sight.now();
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a follower keeps of its queue whatever the layout, and the checks that both layouts share.
 
-use bringup_core::{Finding, Place, Rule, Sight};
+use bringup_core::{Finding, Nanos, Place, Rule, Sight};
 use bringup_spec::virtio::feature;
 use vm_memory::Permissions;
 
@@ -13,6 +13,9 @@ use crate::virtio::rules::ring as rules;
 const COMPARED: usize = 4;
 /// How many vectors of elements are kept for new chains.
 const MOST_SPARE: usize = 1024;
+/// For how long a driver that waits for the device without ever resting may owe a kick, in virtual nanoseconds: there is no
+/// deadline in the specification, and nobody means to be this late.
+const OVERDUE: Nanos = 10_000_000;
 
 /// What a follower keeps of its queue.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(in crate::virtio) struct Ledger {
     pub(in crate::virtio) setup: Setup,
     pub(in crate::virtio) chains: Chains,
     pub(in crate::virtio) pending: Pending,
+    /// Since when a kick is owed, if one is.
+    pub(in crate::virtio) owed_since: Nanos,
     pub(in crate::virtio) fences: Fences,
     /// The ring cannot be followed any more, until it is set up anew.
     pub(in crate::virtio) lost: bool,
@@ -43,6 +48,7 @@ impl Ledger {
             setup,
             chains: Chains::new(setup.size),
             pending: Pending::default(),
+            owed_since: 0,
             fences: Fences::default(),
             lost: false,
             stores_shown: false,
@@ -326,6 +332,14 @@ impl Ledger {
             sight.exercised(&rules::SUSPEND_D_03);
         }
         self.suspended = phase.suspended;
+    }
+
+    /// Whether an owed kick is to be called missing though the machine does not rest: the driver looks at what the device has done,
+    /// and has for so long that it cannot mean to kick.
+    pub(in crate::virtio) fn is_kick_overdue(&mut self, sight: &Sight<'_>, phase: Phase) -> bool {
+        self.pending == Pending::Owed
+            && sight.now().saturating_sub(self.owed_since) > OVERDUE
+            && self.is_kick_missing(phase)
     }
 
     /// Whether an owed kick is to be called missing: the device works, and nothing goes on. It is called so once.
