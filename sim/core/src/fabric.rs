@@ -368,6 +368,9 @@ impl Fabric {
             }
             return Err(DmaError::NoBusMaster);
         }
+        if port.memory.allows(iova, len, access) {
+            return Ok(());
+        }
         match port.io_space().fault(iova, len, access) {
             None => Ok(()),
             Some(fault) => {

@@ -48,15 +48,17 @@ pub fn preempt_disable() {
     });
 }
 
-/// Takes back one [`preempt_disable`]. A point.
+/// Takes back one [`preempt_disable`]. A point; nothing outside a task.
 pub fn preempt_enable() {
-    try_with(|m| {
-        if let Some(task) = m.tasks.running() {
-            task.preempt = task.preempt.saturating_sub(1);
-        }
+    let due = try_with(|m| {
+        let Some(task) = m.tasks.running() else { return false };
+        task.preempt = task.preempt.saturating_sub(1);
         m.bus.fabric.advance(STEP);
+        m.point_is_due()
     });
-    super::point();
+    if due == Some(true) {
+        super::point::deliver(false);
+    }
 }
 
 /// Turns interrupts off on the (only) processor; nests.
@@ -68,15 +70,17 @@ pub fn local_irq_disable() {
     });
 }
 
-/// Takes back one [`local_irq_disable`]. A point.
+/// Takes back one [`local_irq_disable`]. A point; nothing outside a task.
 pub fn local_irq_enable() {
-    try_with(|m| {
-        if let Some(task) = m.tasks.running() {
-            task.irqs_off = task.irqs_off.saturating_sub(1);
-        }
+    let due = try_with(|m| {
+        let Some(task) = m.tasks.running() else { return false };
+        task.irqs_off = task.irqs_off.saturating_sub(1);
         m.bus.fabric.advance(STEP);
+        m.point_is_due()
     });
-    super::point();
+    if due == Some(true) {
+        super::point::deliver(false);
+    }
 }
 
 /// Whether the caller runs with interrupts off: in a handler, or between [`local_irq_disable`] and [`local_irq_enable`].
@@ -110,14 +114,22 @@ pub fn relax() {
     super::point();
 }
 
+/// As [`relax`], and nothing outside a task or in a life that has crashed.
+pub fn moment() {
+    super::point::point_after(STEP);
+}
+
 /// A memory barrier. A point: devices may work, and interrupts arrive. The machine takes every barrier for a full one; monitors are
 /// told which it was.
 #[track_caller]
 pub fn barrier(kind: Barrier) {
     let place = Location::caller();
-    try_with(|m| {
+    let due = try_with(|m| {
         m.bus.fabric.advance(STEP);
         super::watch::show_barrier(m, kind, place);
+        m.point_is_due()
     });
-    super::point();
+    if due == Some(true) {
+        super::point::deliver(false);
+    }
 }

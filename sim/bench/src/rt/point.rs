@@ -2,7 +2,7 @@
 
 use bringup_core::choice::Point;
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Finding};
+use bringup_core::{DeviceId, Finding, Nanos};
 
 use crate::irq::Source;
 use crate::machine::{Callback, Machine, TimerEvent, try_with, with};
@@ -35,34 +35,61 @@ pub fn point() {
     }
 }
 
+/// Lets a moment of the processor's time pass, and then is a point; nothing outside a task, and in a life that has crashed.
+#[inline]
+pub(crate) fn point_after(span: Nanos) {
+    let due = try_with(|m| {
+        if m.crashed || m.tasks.current.is_none() {
+            return false;
+        }
+        m.bus.fabric.advance(span);
+        m.point_is_due()
+    });
+    if due == Some(true) {
+        deliver(false);
+    }
+}
+
 /// Lets everything that is due happen: nothing else runs.
 pub(crate) fn idle_point() {
     deliver(true);
 }
 
+/// What comes next at a point.
+enum Step {
+    LockedUp,
+    Do(Due),
+    Yield,
+    GoOn,
+}
+
 #[cold]
 pub(crate) fn deliver(idle: bool) {
-    if with(|m| m.is_locked_up()) {
-        locked_up();
-    }
     let mut put_off = (false, false);
-    while let Some(due) = with(|m| m.next_due(idle, &mut put_off)) {
-        match due {
-            Due::Irq(irq) => rt::irq::handle(irq),
-            Due::Timer { key, callback } => rt::time::fire(key, callback),
-            Due::Work { key } => rt::work::start(key),
+    loop {
+        let step = with(|m| {
+            if m.is_locked_up() {
+                return Step::LockedUp;
+            }
+            match m.next_due(idle, &mut put_off) {
+                Some(due) => Step::Do(due),
+                None if !idle && m.preempts_here() => Step::Yield,
+                None => Step::GoOn,
+            }
+        });
+        match step {
+            Step::LockedUp => locked_up(),
+            Step::Do(Due::Irq(irq)) => rt::irq::handle(irq),
+            Step::Do(Due::Timer { key, callback }) => rt::time::fire(key, callback),
+            Step::Do(Due::Work { key }) => rt::work::start(key),
+            Step::Yield => return task::yield_now(),
+            Step::GoOn => return,
         }
-        if with(|m| m.is_locked_up()) {
-            locked_up();
-        }
-    }
-    if !idle && with(|m| m.preempts_here()) {
-        task::yield_now();
     }
 }
 
 /// Reports a task that never sleeps and ends it.
-fn locked_up() {
+fn locked_up() -> ! {
     with(|m| {
         let now = m.now();
         let Some(task) = m.tasks.running() else { return };
