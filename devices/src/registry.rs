@@ -405,6 +405,32 @@ mod tests {
     }
 
     #[test]
+    fn options_of_virtio_devices_are_refused_in_one_clear_line() {
+        for (spec, line) in [
+            ("virtio-blk,paked=on", "virtio-blk has no option \"paked\"; did you mean \"packed\"?"),
+            ("virtio-net,mrg_rxbufs=on", "virtio-net has no option \"mrg_rxbufs\"; did you mean \"mrg_rxbuf\"?"),
+            ("virtio-blk,packed=maybe", "virtio-blk: packed takes \"on\" or \"off\", not \"maybe\""),
+            ("virtio-blk,queue-size=100", "virtio-blk: queue-size takes a power of two, not 100"),
+            ("virtio-blk,num-queues=65", "virtio-blk: num-queues takes 1 to 64, not 65"),
+            ("virtio-blk,size=1000", "virtio-blk: size takes a multiple of 512, up to 16G, not 1000"),
+            ("virtio-rng,vectors=2049", "virtio-rng: vectors takes 0 to 2048, not 2049"),
+            ("virtio-net,host_mtu=67", "virtio-net: host_mtu takes 68 to 65535, not 67"),
+            ("virtio-net,queue_pairs=2,ctrl_vq=off", "virtio-net: queue_pairs=2 needs ctrl_vq=on"),
+            (
+                "virtio-net,peer=a,backend=none",
+                "virtio-net: backend is for a device without a cable: give peer or backend",
+            ),
+            ("virtio-net,backend=tap", "virtio-net: backend takes loopback, none, not \"tap\""),
+            ("virtio-net,mac=1:2", "virtio-net: mac takes an address such as 52:54:00:12:34:56, not \"1:2\""),
+            ("virtio-net,pcap-in=/none", "virtio-net: cannot open /none: No such file or directory"),
+            ("virtio-console,max_ports=2,multiport=off", "virtio-console: max_ports=2 needs multiport=on"),
+            ("virtio-console,input=/none", "virtio-console: cannot open /none: No such file or directory"),
+        ] {
+            assert_eq!(refusal(spec), line);
+        }
+    }
+
+    #[test]
     fn values_are_read_as_their_kind_says() {
         assert_eq!(ValueKind::Number.parse("0xFF"), Some(Value::Number(255)));
         assert_eq!(ValueKind::Number.parse("0x"), None);

@@ -24,9 +24,12 @@ use kernel::{
 
 #[path = "virtio_blk/disk.rs"]
 mod disk;
+#[path = "virtio_blk/geometry.rs"]
+mod geometry;
 mod virtio;
 
-use disk::{Disk, Geometry, Transfer, ID_LEN, WANTED};
+use disk::{Disk, Transfer, ID_LEN};
+use geometry::{Geometry, WANTED};
 use virtio::{
     function::{Active, Function, Link, Owner},
     gate::Gate,
@@ -226,7 +229,7 @@ impl pci::Driver for BlkDriver {
             let mut queues = KVec::new();
             let mut size = 0;
             for index in 0..count {
-                size = transport.read_queue_size(index, disk::QUEUE_SIZE)?;
+                size = transport.read_queue_size(index, geometry::QUEUE_SIZE)?;
                 let layout = geometry.layout(size, features).map_err(given_up)?;
                 queues.push(Requests::new(pdev.as_ref(), index, layout)?, GFP_KERNEL)?;
             }

@@ -242,9 +242,9 @@ pub(crate) fn hostile_driver(data: &[u8]) {
                 hostile.read_only[offset as usize..][..8].copy_from_slice(&value.to_le_bytes());
             }
             12 => hostile.set(DEVICE + small64 % 128, 1 << (a & 3), value),
-            13 => drop(hostile.bus.bar_read(hostile.id, BAR, place % 0x4000 & !7, 1 << (small & 3), None)),
+            13 => drop(hostile.bus.bar_read(hostile.id, BAR, (place % 0x4000) & !7, 1 << (small & 3), None)),
             14 => hostile.set(place % 0x40, 1 << (small & 1), value),
-            _ => drop(hostile.bus.config_write(hostile.id, (place % 0x100 & !3) as u16, 4, value as u32)),
+            _ => drop(hostile.bus.config_write(hostile.id, ((place % 0x100) & !3) as u16, 4, value as u32)),
         }
         hostile.run();
     }

@@ -303,18 +303,23 @@ impl Function {
         self.start()
     }
 
-    /// Whether the device can be used: one that was given up gets another chance.
+    /// Whether the device can be used: one that asks for a reset gets it, and one that was given up another chance.
     ///
     /// # Errors
     ///
     /// `EIO` or `ENODEV` when it does not take it.
     pub(crate) fn revive(&self) -> Result {
         let condition = *self.condition.lock();
-        if condition.dead.is_none() {
-            return Ok(());
+        if condition.dead.is_some() {
+            self.recovery.lock().failures = 0;
+            return self.recover(condition.epoch, EAGAIN);
         }
-        self.recovery.lock().failures = 0;
-        self.recover(condition.epoch, EAGAIN)
+        if self.link.config_event.xchg(false, Relaxed) {
+            if let Err(reason) = self.check_status() {
+                return self.recover(condition.epoch, reason);
+            }
+        }
+        Ok(())
     }
 
     /// Looks at the status after a configuration event. `EIO` if the device must be reset, `ENODEV` if it is gone.

@@ -149,11 +149,13 @@ impl Transport {
     }
 
     /// The device status; `ENODEV` if the device is gone.
+    #[track_caller]
     pub(crate) fn read_status(&self) -> Result<u8> {
         self.structures.read_status()
     }
 
     /// Sets bits of the status, beside those that are set.
+    #[track_caller]
     fn add_status(&self, bits: u8) -> Result {
         let status = self.read_status()?;
         self.structures
@@ -167,20 +169,24 @@ impl Transport {
         let _ = self.add_status(status::FAILED);
     }
 
+    #[track_caller]
     fn common16(&self, at: usize) -> Result<u16> {
         self.structures.common.read16(&self.structures.bars, at)
     }
 
+    #[track_caller]
     fn common32(&self, at: usize) -> Result<u32> {
         self.structures.common.read32(&self.structures.bars, at)
     }
 
+    #[track_caller]
     fn set_common16(&self, at: usize, value: u16) -> Result {
         self.structures
             .common
             .write16(&self.structures.bars, at, value)
     }
 
+    #[track_caller]
     fn set_common32(&self, at: usize, value: u32) -> Result {
         self.structures
             .common
@@ -188,6 +194,7 @@ impl Transport {
     }
 
     /// Sets a 64-bit register, which is written in halves (§4.1.3.1).
+    #[track_caller]
     fn set_common64(&self, at: usize, value: u64) -> Result {
         self.set_common32(at, value as u32)?;
         self.set_common32(at + 4, (value >> 32) as u32)
@@ -248,6 +255,7 @@ impl Transport {
     }
 
     /// Selects a queue, for whoever holds the lock.
+    #[track_caller]
     fn select(&self, index: u16) -> Result {
         self.set_common16(common::QUEUE_SELECT, index)
     }
@@ -280,6 +288,7 @@ impl Transport {
     }
 
     /// Writes a vector register and reads it back, as the device may have run out of what it needs (§4.1.5.1.2).
+    #[track_caller]
     fn set_vector(&self, register: usize, vector: u16) -> Result {
         if vector == NO_VECTOR {
             return Ok(());

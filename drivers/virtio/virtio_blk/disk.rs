@@ -2,12 +2,12 @@
 
 //! A disk: requests, and what a user asks for made of them.
 
-use super::virtio::{
-    feature,
-    function::{Function, Patience},
-    pci::Transport,
-    requests::{Layout, Parts, Requests},
-    ring::Shape,
+use super::{
+    geometry::{bits, config, Erase, Geometry, DATA_SIZE, HEADER, HEADER_SIZE, SECTOR, STATUS},
+    virtio::{
+        function::{Function, Patience},
+        requests::{Parts, Requests},
+    },
 };
 use core::num::{NonZeroU32, NonZeroUsize};
 use kernel::{
@@ -19,42 +19,6 @@ use kernel::{
         Arc, CondVar, Mutex,
     },
 };
-
-/// Feature bits of block devices (§5.2.3).
-mod bits {
-    pub(super) const SIZE_MAX: u32 = 1;
-    pub(super) const SEG_MAX: u32 = 2;
-    pub(super) const RO: u32 = 5;
-    pub(super) const BLK_SIZE: u32 = 6;
-    pub(super) const FLUSH: u32 = 9;
-    pub(super) const MQ: u32 = 12;
-    pub(super) const DISCARD: u32 = 13;
-    pub(super) const WRITE_ZEROES: u32 = 14;
-}
-
-/// What is used of what a device may offer.
-pub(crate) const WANTED: u64 = feature::ALL
-    | feature::bit(bits::SIZE_MAX)
-    | feature::bit(bits::SEG_MAX)
-    | feature::bit(bits::RO)
-    | feature::bit(bits::BLK_SIZE)
-    | feature::bit(bits::FLUSH)
-    | feature::bit(bits::MQ)
-    | feature::bit(bits::DISCARD)
-    | feature::bit(bits::WRITE_ZEROES);
-
-/// Offsets in configuration space (§5.2.4).
-mod config {
-    pub(super) const CAPACITY: usize = 0;
-    pub(super) const SIZE_MAX: usize = 8;
-    pub(super) const SEG_MAX: usize = 12;
-    pub(super) const BLK_SIZE: usize = 20;
-    pub(super) const NUM_QUEUES: usize = 34;
-    pub(super) const MAX_DISCARD_SECTORS: usize = 36;
-    pub(super) const MAX_DISCARD_SEG: usize = 40;
-    pub(super) const MAX_WRITE_ZEROES_SECTORS: usize = 48;
-    pub(super) const MAX_WRITE_ZEROES_SEG: usize = 52;
-}
 
 /// Types of requests (§5.2.6).
 mod request {
@@ -72,156 +36,17 @@ const STATUS_UNSUPP: u8 = 2;
 /// What the device replaces.
 const STATUS_NONE: u8 = 0xff;
 
-/// The unit of positions and capacities, whatever the size of blocks.
-const SECTOR: u64 = 512;
-
 /// Bytes of a device's id.
 pub(crate) const ID_LEN: usize = 20;
 
-/// The largest size of a queue that is of use.
-pub(crate) const QUEUE_SIZE: u16 = 256;
-
-/// A slot: data, header, status.
-const DATA_SIZE: usize = 16384;
-const HEADER: usize = DATA_SIZE;
-const HEADER_SIZE: usize = 16;
-const STATUS: usize = HEADER + HEADER_SIZE;
-const STRIDE: usize = STATUS + 16;
-
-/// Slots of a queue: so many requests are under way at most.
-const SLOTS: u16 = 64;
-
 /// How many requests of one call are under way at most.
 const DEPTH: usize = 32;
-
-/// The longest segment, unless the device has few of them.
-const PIECE: u32 = 4096;
-
-/// The most segments of data in a request: there are slots of four pages, and pages of a smaller size.
-const MAX_DATA_SEGMENTS: u32 = 16;
 
 /// A range of a discard or write-zeroes request: sector, number of sectors, flags.
 const RANGE_SIZE: usize = 16;
 
 /// The device may deallocate what it zeroes.
 const RANGE_UNMAP: u32 = 1;
-
-/// Limits of requests that erase.
-#[derive(Clone, Copy)]
-struct Erase {
-    max_sectors: u64,
-    max_ranges: usize,
-}
-
-/// What a disk is like.
-pub(crate) struct Geometry {
-    /// Bytes of a block: what is read and written is whole blocks.
-    pub(crate) block: u32,
-    pub(crate) read_only: bool,
-    /// How many queues the device has.
-    pub(crate) queues: u16,
-    sectors: u64,
-    size_max: u32,
-    seg_max: u32,
-    discard: Option<Erase>,
-    zeroes: Option<Erase>,
-}
-
-impl Geometry {
-    /// Reads the device's configuration. `EINVAL` if there is no such disk.
-    pub(crate) fn read(transport: &Transport, features: u64) -> Result<Self> {
-        let has = |bit| features & feature::bit(bit) != 0;
-        let this = transport.read_config(|config| {
-            let erase = |bit, sectors, ranges| -> Result<Option<Erase>> {
-                if !has(bit) {
-                    return Ok(None);
-                }
-                Ok(Some(Erase {
-                    max_sectors: config.read32(sectors)?.into(),
-                    max_ranges: config.read32(ranges)? as usize,
-                }))
-            };
-            Ok(Self {
-                block: if has(bits::BLK_SIZE) {
-                    config.read32(config::BLK_SIZE)?
-                } else {
-                    SECTOR as u32
-                },
-                read_only: has(bits::RO),
-                queues: if has(bits::MQ) {
-                    config.read16(config::NUM_QUEUES)?
-                } else {
-                    1
-                },
-                sectors: config.read64(config::CAPACITY)?,
-                size_max: if has(bits::SIZE_MAX) {
-                    config.read32(config::SIZE_MAX)?
-                } else {
-                    u32::MAX
-                },
-                seg_max: if has(bits::SEG_MAX) {
-                    config.read32(config::SEG_MAX)?
-                } else {
-                    1
-                },
-                discard: erase(
-                    bits::DISCARD,
-                    config::MAX_DISCARD_SECTORS,
-                    config::MAX_DISCARD_SEG,
-                )?,
-                zeroes: erase(
-                    bits::WRITE_ZEROES,
-                    config::MAX_WRITE_ZEROES_SECTORS,
-                    config::MAX_WRITE_ZEROES_SEG,
-                )?,
-            })
-        })?;
-        let block_fits = this.block.is_power_of_two()
-            && this.block >= SECTOR as u32
-            && this.block as usize <= DATA_SIZE;
-        if !block_fits || this.sectors > i64::MAX as u64 / SECTOR || this.queues == 0 {
-            return Err(EINVAL);
-        }
-        Ok(this)
-    }
-
-    /// How far into its block a position is, in bytes. A block's size is a power of two.
-    fn inside(&self, position: u64) -> u64 {
-        position & (u64::from(self.block) - 1)
-    }
-
-    /// The longest segment, and the most data in a request, in bytes; the data are whole blocks.
-    fn limits(&self, queue_size: u16) -> Result<(u32, usize)> {
-        // Header and status take one each.
-        let room = u32::from(queue_size).saturating_sub(2);
-        let segments = self.seg_max.min(room).min(MAX_DATA_SEGMENTS);
-        let segments = NonZeroU32::new(segments).ok_or(EINVAL)?;
-        let share = (DATA_SIZE as u32 + segments.get() - 1) / segments;
-        let piece = PIECE.max(share).min(self.size_max);
-        let most = (u64::from(piece) * u64::from(segments.get())).min(DATA_SIZE as u64);
-        let data = most - self.inside(most);
-        // A header is a segment too.
-        if data == 0 || piece < HEADER_SIZE as u32 {
-            return Err(EINVAL);
-        }
-        Ok((piece, data as usize))
-    }
-
-    /// What a queue of a size is made like.
-    pub(crate) fn layout(&self, size: u16, features: u64) -> Result<Layout> {
-        let (piece, _) = self.limits(size)?;
-        Ok(Layout {
-            shape: Shape {
-                size,
-                features,
-                table: MAX_DATA_SEGMENTS as u16 + 2,
-            },
-            slots: SLOTS.min(size),
-            stride: STRIDE,
-            piece,
-        })
-    }
-}
 
 /// Which way data go, and the user's buffer.
 pub(crate) enum Transfer<'a, 'b> {

@@ -78,8 +78,10 @@ const fn rx_queue(port: usize) -> u16 {
 /// What the device said of a port.
 #[derive(Clone, Copy)]
 struct Port {
-    /// It is there.
+    /// It is there, as far as the device told since it was last set up.
     added: bool,
+    /// It was taken away.
+    removed: bool,
     /// More was said of it than that it is there: what it is would have been too.
     described: bool,
     /// It is a console, which is open always.
@@ -95,6 +97,7 @@ struct Port {
 
 const NO_PORT: Port = Port {
     added: false,
+    removed: false,
     described: false,
     console: false,
     hung_up: false,
@@ -275,6 +278,7 @@ impl Console {
         match event {
             DEVICE_ADD => {
                 port.added = true;
+                port.removed = false;
                 let is_used = port.users != 0;
                 self.say(id, PORT_READY, 1)?;
                 if is_used {
@@ -284,6 +288,7 @@ impl Console {
             DEVICE_REMOVE => {
                 *port = Port {
                     users: port.users,
+                    removed: true,
                     ..NO_PORT
                 }
             }
@@ -333,22 +338,29 @@ impl Console {
         control.ports.get(index).copied().unwrap_or(NO_PORT)
     }
 
+    /// Waits until the device has told of a port, which takes it a moment after it was set up.
+    fn await_port(&self, index: usize, error: Error) -> Result {
+        for _ in 0..ADD_ATTEMPTS {
+            self.service()?;
+            let port = self.port(index);
+            if port.added {
+                return Ok(());
+            }
+            if port.removed {
+                break;
+            }
+            fsleep(ADD_PAUSE);
+        }
+        Err(error)
+    }
+
     /// Opens a port. The device may have yet to tell of it: it gets some time.
     ///
     /// # Errors
     ///
     /// `ENXIO` if the device does not have the port.
     pub(crate) fn open(&self, index: usize) -> Result {
-        for attempt in 0.. {
-            self.service()?;
-            if self.port(index).added {
-                break;
-            }
-            if attempt == ADD_ATTEMPTS {
-                return Err(ENXIO);
-            }
-            fsleep(ADD_PAUSE);
-        }
+        self.await_port(index, ENXIO)?;
         let mut control = self.control.lock();
         let port = control.ports.get_mut(index).ok_or(ENXIO)?;
         port.users += 1;
@@ -468,7 +480,7 @@ impl Console {
                 Some((slot, len)) => Event::Data(slot, len),
                 None => {
                     let port = self.port(index);
-                    if !port.added {
+                    if port.removed {
                         return Err(ENODEV);
                     }
                     if port.hung_up {
@@ -502,11 +514,7 @@ impl Console {
         nonblock: bool,
         iov: &mut IovIterSource<'_>,
     ) -> Result<usize> {
-        self.service()?;
-        let port = self.port(index);
-        if !port.added {
-            return Err(ENODEV);
-        }
+        self.await_port(index, ENODEV)?;
         let tx = rx_queue(index) + 1;
         let queue = self.function.queue(tx)?;
         let link = self.function.link();

@@ -110,7 +110,10 @@ pub(crate) struct ConformArgs {
     /// In each machine, how many more lives with chance deciding.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(..=100_000))]
     pub(crate) seeds: u64,
-    /// Show the clauses for other types of devices, and those that nobody can see, too.
+    /// Set a module parameter in every life (may be repeated).
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) param: Vec<(String, String)>,
+    /// Show every clause in a line of its own: also those for other types of devices, and those that nobody can see.
     #[arg(long)]
     pub(crate) all: bool,
 }

@@ -19,7 +19,7 @@ pub(crate) struct Bundled {
     /// What of the command line the exercise has a use for.
     pub(crate) takes: Takes,
     /// Uses the driver as user space would.
-    pub(crate) exercise: fn(&mut Session<'_>, Work<'_>) -> Exercised,
+    pub(crate) exercise: fn(&mut Session<'_>, &mut Work<'_>) -> Exercised,
 }
 
 static ALL: &[Bundled] = &[
@@ -54,6 +54,14 @@ static ALL: &[Bundled] = &[
         default_devices: &["virtio-console"],
         takes: Takes::FILES,
         exercise: exercise::console::exercise,
+    },
+    Bundled {
+        name: "virtio_net",
+        summary: "virtio network devices: a packet a read or write through /dev/vnet0, as with TAP",
+        module: &virtio_net::BRINGUP_MODULE,
+        default_devices: &["virtio-net"],
+        takes: Takes::FILES,
+        exercise: exercise::net::exercise,
     },
     Bundled {
         name: "virtio_rng",

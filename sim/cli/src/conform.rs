@@ -5,6 +5,7 @@
 //! driver works in the machine that provokes it as it does in the plain one.
 
 mod scenes;
+mod table;
 mod verdict;
 
 use bringup_bench::module::Loadable;
@@ -38,6 +39,8 @@ fn spec(base: &str, options: &str) -> String {
 pub(super) struct Lived {
     /// What went wrong, if the device was not bound or the exercise has something to object to.
     pub(super) why: Option<String>,
+    /// The driver loads and takes the device, or has tried to.
+    met: bool,
     /// What the exercise found out and the driver said: the same where the machine is as good as the same.
     pub(super) account: String,
     pub(super) report: Report,
@@ -47,13 +50,18 @@ pub(super) struct Lived {
 
 pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out: &mut Out) -> Result<u8, Failure> {
     if let Some(spec) = &args.device {
+        // What kind of device it is comes before what its options are.
+        if !spec.starts_with("virtio-") && Plug::parse(spec).is_ok() {
+            return Err(Failure::new(format_args!("\"{spec}\" is no virtio device, and conform is about those")));
+        }
         Plug::parse(spec)?;
     }
     let driver = Driver::find(&args.driver, linked, out)?;
+    driver.check_params(&args.param)?;
     out.paths = shown_paths(driver.file());
     let base = match &args.device {
         Some(spec) => spec.clone(),
-        None => device_for(&driver, out)?,
+        None => device_for(&driver, &args.param, out)?,
     };
     let mut verdicts = Verdicts::new(driver.name(), &base);
     let mut progress = Progress::new();
@@ -63,14 +71,18 @@ pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out
     let mut plain: Option<String> = None;
     for scene in SCENES {
         let spec = spec(&base, scene.options);
-        let lived = live(&driver, &spec, None, out)?;
+        let lived = live(&driver, &args.param, &spec, None, out)?;
+        if plain.is_none() && !lived.met {
+            let name = driver.name();
+            return Err(Failure::new(format_args!("{name} does not bind to {base}: it is for another device")));
+        }
         let account = plain.get_or_insert_with(|| lived.account.clone()).clone();
         verdicts.stimulus(scene, &lived, &account);
         verdicts.rules(&lived);
         for seed in 1..=seeds {
             done += 1;
             progress.show("lives", done, lives);
-            let lived = live(&driver, &spec, Some(seed), out)?;
+            let lived = live(&driver, &args.param, &spec, Some(seed), out)?;
             verdicts.rules(&lived);
         }
         done += 1;
@@ -81,14 +93,14 @@ pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out
 }
 
 /// The virtio device that the driver binds to.
-fn device_for(driver: &Driver, out: &Out) -> Result<String, Failure> {
+fn device_for(driver: &Driver, params: &[(String, String)], out: &Out) -> Result<String, Failure> {
     let kinds: Vec<&str> =
         registry::kinds().iter().map(|kind| kind.name).filter(|name| name.starts_with("virtio-")).collect();
     for kind in &kinds {
         let bench = build(&[(*kind).to_owned()], None)?;
         let watch = Watch::over(driver, out, format!("bringup conform {}", driver.name()));
         // A driver that does not load binds to nothing.
-        let bound = bench.load(driver.module()).is_ok() && bench.driver_of(kind).is_some();
+        let bound = bench.load_with(driver.module(), &pairs(params)).is_ok() && bench.driver_of(kind).is_some();
         let refused = !bench.finish().probe_errors.is_empty();
         drop(watch);
         if bound || refused {
@@ -118,22 +130,34 @@ fn build(specs: &[String], seed: Option<u64>) -> Result<Bench, Failure> {
     builder.build().map_err(Failure::new)
 }
 
+fn pairs(params: &[(String, String)]) -> Vec<(&str, &str)> {
+    params.iter().map(|(name, value)| (&**name, &**value)).collect()
+}
+
 /// One life in the machine with this device.
-fn live(driver: &Driver, spec: &str, seed: Option<u64>, out: &Out) -> Result<Lived, Failure> {
+fn live(
+    driver: &Driver,
+    params: &[(String, String)],
+    spec: &str,
+    seed: Option<u64>,
+    out: &Out,
+) -> Result<Lived, Failure> {
     let seed_words = seed.map_or_else(String::new, |seed| format!(" --seed {seed}"));
-    let command = format!("bringup run {} --device {}{seed_words}", quote(driver.name()), quote(spec));
+    let params_words: String =
+        params.iter().map(|(name, value)| format!(" --param {}", quote(&format!("{name}={value}")))).collect();
+    let command = format!("bringup run {} --device {}{params_words}{seed_words}", quote(driver.name()), quote(spec));
     let kind = spec.split(',').next().unwrap_or(spec);
     let bench = build(&[spec.to_owned()], seed)?;
     let watch = Watch::over(driver, out, command.clone());
     let mut silent = Out::silent();
     let mut session = Session::new(&bench, &mut silent, &watch);
     let mut exercised = Exercised::default();
-    match bench.load(driver.module()) {
+    match bench.load_with(driver.module(), &pairs(params)) {
         Ok(()) => {
             watch.stage("being used");
             // What is in a file is somebody's.
             let thorough = !spec.contains(",image=");
-            exercised = driver.exercise(&mut session, Work { thorough, ..Work::default() });
+            exercised = driver.exercise(&mut session, &mut Work { thorough, ..Work::default() });
         }
         Err(error) => exercised.fail("load it", error),
     }
@@ -141,16 +165,18 @@ fn live(driver: &Driver, spec: &str, seed: Option<u64>, out: &Out) -> Result<Liv
     watch.stage("being unloaded");
     let report = bench.finish();
     drop(watch);
-    Ok(Lived::new(exercised, bound, report, command))
+    Ok(Lived::new(&exercised, bound, report, command))
 }
 
 impl Lived {
-    fn new(exercised: Exercised, bound: bool, report: Report, command: String) -> Self {
+    fn new(exercised: &Exercised, bound: bool, report: Report, command: String) -> Self {
         let finding = report.findings.iter().find(|finding| finding.rule.severity > Severity::Advice);
         let why = if let Some((driver, device, code)) = report.probe_errors.first() {
             Some(format!("the probe of {device} by {driver} fails: {}", bringup_bench::Errno(*code)))
         } else if let Some(mishap) = exercised.mishaps.first() {
             Some(mishap.what.clone())
+        } else if exercised.refused.is_some() {
+            exercised.refused.clone()
         } else if !bound {
             Some("the driver does not bind to the device".into())
         } else {
@@ -158,7 +184,8 @@ impl Lived {
         };
         let facts = exercised.facts.iter().map(|fact| format!("{}: {}\n", fact.name, fact.value));
         let account = facts.chain([report.log_text()]).collect();
-        Self { why, account, report, command }
+        let met = bound || report.crashed || !report.probe_errors.is_empty() || !report.findings.is_empty();
+        Self { why, met, account, report, command }
     }
 }
 

@@ -82,6 +82,26 @@ impl DriverFile {
         Ok((built.runner, lock))
     }
 
+    /// The driver's other files, as they were when its runner was built: each by its path from the driver's directory, with its
+    /// CRC-32.
+    pub(crate) fn parts(&self) -> Vec<(PathBuf, u32)> {
+        let known = Workspace::locate(&self.absolute, &self.crate_name()).ok();
+        let Some(stamp) = known.and_then(|workspace| Stamp::load(&workspace.stamp())) else { return Vec::new() };
+        let directory = self.absolute.parent().unwrap_or(Path::new(""));
+        let mut parts: Vec<(PathBuf, u32)> = stamp
+            .crc_of_sources()
+            .filter(|(path, _)| *path != self.absolute)
+            .map(|(path, crc)| (path.strip_prefix(directory).unwrap_or(path).to_owned(), crc))
+            .collect();
+        parts.sort();
+        parts
+    }
+
+    /// Where one of the [`parts`](Self::parts) is, as the user would write it.
+    pub(crate) fn part(&self, path: &Path) -> PathBuf {
+        Path::new(&self.given).parent().unwrap_or(Path::new("")).join(path)
+    }
+
     /// The platform devices that the driver's tables name, by its text.
     pub(crate) fn platform_names(&self) -> Vec<source::PlatformName> {
         let known = Workspace::locate(&self.absolute, &self.crate_name()).ok();

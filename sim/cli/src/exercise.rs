@@ -112,6 +112,8 @@ pub(crate) struct Mishap {
 pub(crate) struct Exercised {
     pub(crate) facts: Vec<Fact>,
     pub(crate) mishaps: Vec<Mishap>,
+    /// What was asked for cannot be done with this device, whatever the driver does: the user's mistake, as a line.
+    pub(crate) refused: Option<String>,
 }
 
 impl Exercised {
@@ -142,7 +144,7 @@ impl Exercised {
 /// What is done with a driver that is only known from its file: it is left to itself for a while; `--input`, or a pattern, is
 /// written to every device node and read back; every debugfs file is read. That a driver refuses may be right (a file that is only
 /// written to), so it is told and no failure; what the checkers find is.
-pub(crate) fn generic(session: &mut Session<'_>, work: Work<'_>) -> Exercised {
+pub(crate) fn generic(session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
     let input = work.input;
     let mut exercised = Exercised::default();
     let bench = session.bench;

@@ -76,7 +76,7 @@ impl Driver {
         }
     }
 
-    pub(crate) fn exercise(&self, session: &mut Session<'_>, work: Work<'_>) -> Exercised {
+    pub(crate) fn exercise(&self, session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
         match self {
             Self::Bundled(driver) => (driver.exercise)(session, work),
             // A variant of a bundled driver is put through what that one is put through.
@@ -85,6 +85,34 @@ impl Driver {
                 None => exercise::generic(session, work),
             },
         }
+    }
+
+    /// Tries module parameters, so that a mistake is the user's and not a finding.
+    pub(crate) fn check_params(&self, params: &[(String, String)]) -> Result<(), Failure> {
+        let module = self.module();
+        let driver = self.name();
+        for param in module.params {
+            param.target.reset();
+        }
+        for (name, value) in params {
+            let Some(param) = module.params.iter().find(|param| param.name == *name) else {
+                let known: Vec<&str> = module.params.iter().map(|param| param.name).collect();
+                let hint = suggest::hint(name, known.iter().copied());
+                let known =
+                    if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
+                return Err(Failure::new(format_args!("{driver} has no parameter \"{name}\"{hint} ({known})")));
+            };
+            const EEXIST: i32 = -17;
+            param.target.set(value).map_err(|code| match code {
+                EEXIST => Failure::new(format_args!("parameter {name} of {driver} is given twice")),
+                _ => Failure::new(format_args!(
+                    "parameter {name} of {driver} takes a {}, not \"{value}\": {}",
+                    param.ty,
+                    Errno(code)
+                )),
+            })?;
+        }
+        Ok(())
     }
 
     /// What of the command line its exercise has a use for.
@@ -180,7 +208,7 @@ impl Life {
             choices,
             choices_given: args.choices.as_ref().map(|path| path.display().to_string()),
         };
-        life.check_params().map(|()| life)
+        life.driver.check_params(&life.params).map(|()| life)
     }
 
     /// The life that a stream file holds; refuses one that could not be the same again.
@@ -197,6 +225,14 @@ impl Life {
             let crc = format!("{:08x}", file.crc);
             if stream.field("driver-crc") != Some(&crc) {
                 return Err(refuse(format!("{name} has changed since it was recorded")));
+            }
+            for part in stream.all("driver-part") {
+                let (crc, path) = part.split_once(' ').unwrap_or(("", part));
+                let path = file.part(Path::new(path));
+                let bytes = read(&path).map_err(|failure| refuse(failure.to_string()))?;
+                if crc != format!("{:08x}", crc32fast::hash(&bytes)) {
+                    return Err(refuse(format!("{} has changed since it was recorded", path.display())));
+                }
             }
         }
         let (workshop, mut plugs) = (Workshop::new(), Vec::new());
@@ -240,7 +276,7 @@ impl Life {
             choices: Some(stream.choices.clone()),
             choices_given: None,
         };
-        life.check_params().map(|()| life)
+        life.driver.check_params(&life.params).map(|()| life)
     }
 
     /// The stream file of this life, with the choices that were taken in it.
@@ -251,6 +287,9 @@ impl Life {
         field("driver", self.driver.name().into());
         if let Driver::File(file, _) = &self.driver {
             field("driver-crc", format!("{:08x}", file.crc));
+            for (path, crc) in file.parts() {
+                field("driver-part", format!("{crc:08x} {}", path.display()));
+            }
         }
         for spec in &self.devices {
             field("device", spec.clone());
@@ -351,34 +390,6 @@ impl Life {
     pub(crate) fn params(&self) -> Vec<(&str, &str)> {
         self.params.iter().map(|(name, value)| (&**name, &**value)).collect()
     }
-
-    /// Tries the module parameters, so that a mistake is the user's and not a finding.
-    fn check_params(&self) -> Result<(), Failure> {
-        let module = self.driver.module();
-        let driver = self.driver.name();
-        for param in module.params {
-            param.target.reset();
-        }
-        for (name, value) in &self.params {
-            let Some(param) = module.params.iter().find(|param| param.name == *name) else {
-                let known: Vec<&str> = module.params.iter().map(|param| param.name).collect();
-                let hint = suggest::hint(name, known.iter().copied());
-                let known =
-                    if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) };
-                return Err(Failure::new(format_args!("{driver} has no parameter \"{name}\"{hint} ({known})")));
-            };
-            const EEXIST: i32 = -17;
-            param.target.set(value).map_err(|code| match code {
-                EEXIST => Failure::new(format_args!("parameter {name} of {driver} is given twice")),
-                _ => Failure::new(format_args!(
-                    "parameter {name} of {driver} takes a {}, not \"{value}\": {}",
-                    param.ty,
-                    Errno(code)
-                )),
-            })?;
-        }
-        Ok(())
-    }
 }
 
 impl PlanText {
@@ -389,14 +400,17 @@ impl PlanText {
 
 /// Refuses what the driver's exercise has no use for.
 fn check_takes(args: &RunArgs, takes: Takes) -> Result<(), Failure> {
-    let useless: [(&str, bool, fn(Takes) -> bool); 3] = [
-        ("--input", args.input.is_some() && !takes.input, |takes| takes.input),
-        ("--output", args.output.is_some() && !takes.output, |takes| takes.output),
-        ("--bench", args.bench.is_some() && !takes.bench, |takes| takes.bench),
-    ];
-    let Some((option, _, takes)) = useless.into_iter().find(|(_, useless, _)| *useless) else { return Ok(()) };
+    let given =
+        [("--input", args.input.is_some()), ("--output", args.output.is_some()), ("--bench", args.bench.is_some())];
+    let has_use = |takes: Takes, option: &str| match option {
+        "--input" => takes.input,
+        "--output" => takes.output,
+        _ => takes.bench,
+    };
+    let useless = given.into_iter().find(|(option, given)| *given && !has_use(takes, option));
+    let Some((option, _)) = useless else { return Ok(()) };
     let able: Vec<&str> =
-        bundled::all().iter().filter(|driver| takes(driver.takes)).map(|driver| driver.name).collect();
+        bundled::all().iter().filter(|driver| has_use(driver.takes, option)).map(|driver| driver.name).collect();
     Err(Failure::new(format_args!("{} has no use for {option}; drivers that have: {}", args.driver, able.join(", "))))
 }
 

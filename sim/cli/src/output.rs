@@ -46,7 +46,7 @@ impl Paths {
     }
 
     pub(crate) fn apply(&self, text: &str) -> String {
-        text.split_inclusive('\n').map(|line| self.apply_to_line(line)).collect()
+        text.split_inclusive('\n').map(|line| without_detours(self.apply_to_line(line))).collect()
     }
 
     /// Replaces in one pass: what stands for a path is not looked at again, nor what is only the rest of another path.
@@ -69,6 +69,26 @@ impl Paths {
         }
         shown + &line[done..]
     }
+}
+
+/// A line whose paths do not go down and up again: a driver's crate may name its file `../virtio_blk.rs`.
+fn without_detours(mut line: String) -> String {
+    let mut from = 0;
+    while let Some(found) = line[from..].find("/../") {
+        let at = from + found;
+        let part = |c: char| c.is_alphanumeric() || "._-".contains(c);
+        let start = line[..at]
+            .rfind(|c| !part(c))
+            .map_or(0, |before| before + line[before..].chars().next().map_or(1, char::len_utf8));
+        let down = &line[start..at];
+        if down.is_empty() || down == "." || down == ".." {
+            from = at + 3;
+        } else {
+            line.replace_range(start..at + 4, "");
+            from = 0;
+        }
+    }
+    line
 }
 
 /// Whether the last thing in `text` is an escape sequence that sets a colour.
@@ -282,6 +302,15 @@ mod tests {
         paths.show("/home/me/drivers/".into(), "drivers/".into());
         paths.show("/src/".into(), String::new());
         assert_eq!(paths.apply("--> /home/me/drivers/a.rs:3, /src/b.rs:1"), "--> drivers/a.rs:3, b.rs:1");
+    }
+
+    #[test]
+    fn paths_do_not_go_down_and_up_again() {
+        let shown = |text: &str| without_detours(text.into());
+        assert_eq!(shown("--> drivers/virtio/blk/../virtio/pci.rs:85"), "--> drivers/virtio/virtio/pci.rs:85");
+        assert_eq!(shown("(a/b/../../c.rs:1)"), "(c.rs:1)");
+        assert_eq!(shown("../../a.rs and /../b"), "../../a.rs and /../b");
+        assert_eq!(shown("é/../ü.rs"), "ü.rs");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) struct Pending {
     /// None: what is written goes nowhere.
     file: Option<io::BufWriter<fs::File>>,
     failed: Option<io::Error>,
+    abandoned: bool,
 }
 
 impl Pending {
@@ -37,12 +38,18 @@ impl Pending {
                 (Some((temporary, target)), file)
             }
         };
-        Ok(Self { path: path.to_owned(), temporary, file: Some(io::BufWriter::new(file)), failed: None })
+        Ok(Self {
+            path: path.to_owned(),
+            temporary,
+            file: Some(io::BufWriter::new(file)),
+            failed: None,
+            abandoned: false,
+        })
     }
 
     /// As if `path` were written; it is not.
     pub(crate) fn nowhere(path: &Path) -> Self {
-        Self { path: path.to_owned(), temporary: None, file: None, failed: None }
+        Self { path: path.to_owned(), temporary: None, file: None, failed: None, abandoned: false }
     }
 
     /// As the user calls it.
@@ -57,8 +64,16 @@ impl Pending {
         }
     }
 
-    /// Puts the file in its place.
+    /// There is no more to come, and it is not whole: it will not take its place. Whoever calls says why.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    /// Puts the file in its place, if it is whole.
     pub(crate) fn finish(mut self) -> io::Result<()> {
+        if self.abandoned {
+            return Ok(());
+        }
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -116,6 +131,17 @@ mod tests {
         drop(pending);
         assert_eq!(fs::read(&file).unwrap(), b"old");
         assert_eq!(fs::read_dir(room.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn file_that_is_not_whole_does_not_take_its_place() {
+        let room = tempfile::tempdir().unwrap();
+        let file = room.path().join("file");
+        let mut pending = Pending::create(&file).unwrap();
+        pending.write(b"the first half");
+        pending.abandon();
+        pending.finish().unwrap();
+        assert_eq!(fs::read_dir(room.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn refusal(spec: &str) -> String {
-        Plug::parse(spec).err().expect("refused").to_string()
+        Plug::parse(spec).expect_err("refused").to_string()
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
     let bench = life.builder(outputs.trace.is_some())?.build().map_err(Failure::new)?;
     let watch = Watch::new(life, out);
     let mut session = Session::new(&bench, out, &watch);
-    let (exercised, loaded) = use_driver(life, &mut session, &watch, output.as_mut());
+    let (mut exercised, loaded) = use_driver(life, &mut session, &watch, output.as_mut());
     let printed = session.printed();
     let platform = Platform::new(&bench);
     let mut devices = devices(&bench);
@@ -55,16 +55,21 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
     watch.stage("being unloaded");
     let mut report = bench.finish();
     drop(watch);
-    life.workshop.notices().take().iter().for_each(|line| complain(line));
+    let host = life.workshop.notices().take();
     report.probe_errors.extend(platform.errors(&report.trace));
     report.log.iter().skip(printed).for_each(|line| out.log(line));
     if let Some(wanted) = wanted.filter(|_| report.probe_errors.is_empty() && !report.crashed) {
         return Err(Failure::new(format_args!("{} {wanted}", life.driver.name())));
     }
+    match exercised.refused.take() {
+        Some(line) if report.is_clean() => return Err(Failure::new(line)),
+        Some(line) => exercised.wrong(line),
+        None => {}
+    }
 
-    let mishaps = mishaps(life, &report, &exercised);
+    let mishaps = mishaps(life, &report, &exercised, !host.is_empty());
     let found = !report.is_clean() || mishaps.iter().any(|(_, excused)| !excused);
-    let mut failures: Vec<Failure> = Vec::new();
+    let mut failures: Vec<Failure> = host.into_iter().map(Failure::Line).collect();
     if let Some(Err(error)) = output.map(Pending::finish)
         && let Some(path) = &life.output
     {
@@ -112,7 +117,7 @@ fn use_driver(
     match loaded {
         Ok(()) => {
             let input = life.input.as_ref().map(|input| &*input.bytes);
-            exercised = life.driver.exercise(session, Work { input, output, load: life.load, thorough: false });
+            exercised = life.driver.exercise(session, &mut Work { input, output, load: life.load, thorough: false });
         }
         Err(error) => exercised.fail(&format!("load {}", life.driver.module().name), error),
     }
@@ -135,9 +140,10 @@ fn devices(bench: &Bench) -> Vec<DeviceReport> {
 }
 
 /// What went wrong in the use of the driver, and whether the machine excuses it: an error that the driver reports is no
-/// wonder where memory ran out or a plan breaks things, and a wrong answer none where a plan changes data.
-fn mishaps(life: &Life, report: &Report, exercised: &Exercised) -> Vec<(String, bool)> {
-    let broken = life.plan.is_some();
+/// wonder where memory ran out or a plan breaks things, and a wrong answer none where a plan changes data. So it is where the host
+/// failed a device (`host_failed`), with a full disk say.
+fn mishaps(life: &Life, report: &Report, exercised: &Exercised, host_failed: bool) -> Vec<(String, bool)> {
+    let broken = life.plan.is_some() || host_failed;
     let troubled = broken || report.stats.failed_allocations > 0;
     // ENODEV and ENXIO are how a driver says that the device is not for it after all.
     const NOT_MINE: [i32; 2] = [-19, -6];

@@ -303,18 +303,25 @@ impl IoSpace {
     /// Why the device may not do this; `None` if it may.
     #[must_use]
     pub fn fault(&self, iova: u64, len: u64, access: Permissions) -> Option<Fault> {
+        self.resolve(iova, len, access).err().map(|fault| *fault)
+    }
+
+    /// Where `len` bytes are in the machine's memory, if the device may access them so.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn resolve(&self, iova: u64, len: u64, access: Permissions) -> Result<GuestAddress, Box<Fault>> {
         let inner = self.read();
-        let Some(mapping) = inner.at(iova) else {
-            let dead = inner.dead.iter().rev().find(|m| m.overlaps(iova, len));
-            return Some(match dead {
-                Some(dead) => Fault::AfterUnmap(dead.clone()),
-                None => Fault::Unmapped(inner.live.values().min_by_key(|m| m.iova.abs_diff(iova)).cloned()),
-            });
-        };
-        if len > mapping.len - (iova - mapping.iova) {
-            return Some(Fault::Overrun(mapping.clone()));
+        match inner.at(iova) {
+            Some(mapping) if len <= mapping.len - (iova - mapping.iova) => {
+                match mapping.direction.permissions().allow(access) {
+                    true => Ok(GuestAddress(mapping.physical.0 + (iova - mapping.iova))),
+                    false => Err(Box::new(Fault::Direction(mapping.clone()))),
+                }
+            }
+            Some(mapping) => Err(Box::new(Fault::Overrun(mapping.clone()))),
+            None => Err(Box::new(inner.missing(iova, len))),
         }
-        (!mapping.direction.permissions().allow(access)).then(|| Fault::Direction(mapping.clone()))
     }
 }
 
@@ -322,6 +329,14 @@ impl Inner {
     /// The live mapping that holds an address.
     fn at(&self, iova: u64) -> Option<&Mapping> {
         self.live.range(..=iova).next_back().map(|(_, m)| m).filter(|m| iova - m.iova < m.len)
+    }
+
+    #[cold]
+    fn missing(&self, iova: u64, len: u64) -> Fault {
+        match self.dead.iter().rev().find(|m| m.overlaps(iova, len)) {
+            Some(dead) => Fault::AfterUnmap(dead.clone()),
+            None => Fault::Unmapped(self.live.values().min_by_key(|m| m.iova.abs_diff(iova)).cloned()),
+        }
     }
 
     fn find_room(&mut self, span: u64, limit: u64) -> Option<u64> {

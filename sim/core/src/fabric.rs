@@ -355,7 +355,8 @@ impl Fabric {
         }
     }
 
-    fn admit_dma(&mut self, port: &Port, iova: u64, len: u64, access: Permissions) -> Result<(), DmaError> {
+    /// Where the memory of an access is, if it may be.
+    fn admit_dma(&mut self, port: &Port, iova: u64, len: u64, access: Permissions) -> Result<GuestAddress, DmaError> {
         self.advance(cost::DMA);
         if port.removed {
             return Err(DmaError::Gone);
@@ -368,12 +369,12 @@ impl Fabric {
             }
             return Err(DmaError::NoBusMaster);
         }
-        if port.memory.allows(iova, len, access) {
-            return Ok(());
+        if let Some(at) = port.memory.resolve(iova, len, access) {
+            return Ok(at);
         }
-        match port.io_space().fault(iova, len, access) {
-            None => Ok(()),
-            Some(fault) => {
+        match port.io_space().resolve(iova, len, access) {
+            Ok(at) => Ok(at),
+            Err(fault) => {
                 self.report_dma_fault(port, iova, len, verb, &fault);
                 Err(DmaError::Fault)
             }
@@ -469,7 +470,7 @@ impl Fabric {
         }
         let len = into.len() as u64;
         self.operation(|| Event::DmaRead { device: port.id, iova, len });
-        self.admit_dma(port, iova, len, Permissions::Read)?;
+        let at = self.admit_dma(port, iova, len, Permissions::Read)?;
         let applied = self.meet(Verb::DmaRead, port, 0, iova, len);
         match applied.map(|a| a.behaviour) {
             Some(Behaviour::Drop) => return Ok(()),
@@ -481,7 +482,7 @@ impl Fabric {
             Some(Behaviour::Delay) => self.advance(applied.map_or(0, |a| a.delay)),
             _ => {}
         }
-        port.memory.read_slice(into, GuestAddress(iova)).map_err(|_| DmaError::Fault)?;
+        self.ram.memory().read_slice(into, at).map_err(|_| DmaError::Fault)?;
         self.spoil(applied, into);
         Ok(())
     }
@@ -492,7 +493,7 @@ impl Fabric {
         }
         let len = from.len() as u64;
         self.operation(|| Event::DmaWrite { device: port.id, iova, len });
-        self.admit_dma(port, iova, len, Permissions::Write)?;
+        let at = self.admit_dma(port, iova, len, Permissions::Write)?;
         let applied = self.meet(Verb::DmaWrite, port, 0, iova, len);
         match applied.map(|a| a.behaviour) {
             Some(Behaviour::Drop) => return Ok(()),
@@ -501,11 +502,11 @@ impl Fabric {
             Some(Behaviour::Corrupt | Behaviour::Choose) => {
                 let mut spoilt = from.to_vec();
                 self.spoil(applied, &mut spoilt);
-                return port.memory.write_slice(&spoilt, GuestAddress(iova)).map_err(|_| DmaError::Fault);
+                return self.ram.memory().write_slice(&spoilt, at).map_err(|_| DmaError::Fault);
             }
             _ => {}
         }
-        port.memory.write_slice(from, GuestAddress(iova)).map_err(|_| DmaError::Fault)
+        self.ram.memory().write_slice(from, at).map_err(|_| DmaError::Fault)
     }
 
     fn spoil(&mut self, applied: Option<Applied>, data: &mut [u8]) {

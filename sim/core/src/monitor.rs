@@ -187,7 +187,7 @@ impl Sight<'_> {
     /// Why the device may not read (or write) these bytes; `None` if it may.
     #[must_use]
     pub fn fault(&self, iova: u64, len: u64, access: Permissions) -> Option<Fault> {
-        if self.port.memory.allows(iova, len, access) {
+        if self.port.memory.resolve(iova, len, access).is_some() {
             return None;
         }
         self.port.io_space().fault(iova, len, access)

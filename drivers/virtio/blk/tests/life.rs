@@ -7,6 +7,15 @@ use bringup_bench::Errno;
 use bringup_devices::virtio::{BlkOptions, VirtioPci};
 use bringup_spec::virtio::feature;
 
+/// Ioctls, by their numbers in Linux.
+const BLKROGET: u32 = 0x125e;
+const BLKFLSBUF: u32 = 0x1261;
+const BLKSSZGET: u32 = 0x1268;
+const BLKGETSIZE64: u32 = 0x8008_1272;
+const BLKDISCARD: u32 = 0x1277;
+const BLKZEROOUT: u32 = 0x127f;
+const VBLK_GET_ID: u32 = 0x8014_7600;
+
 const EINVAL: Errno = Errno(-22);
 const ENOSPC: Errno = Errno(-28);
 const EROFS: Errno = Errno(-30);

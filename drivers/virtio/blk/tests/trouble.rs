@@ -7,7 +7,7 @@ use bringup_bench::{Bench, Errno};
 use bringup_core::choice::Seeded;
 use bringup_core::fault::{Behaviour, Fault, Verb};
 use bringup_core::Plan;
-use bringup_devices::virtio::{BlkOptions, Quirks, VirtioPci};
+use bringup_devices::virtio::{BlkOptions, Host, Quirks, VirtioDevice, VirtioPci};
 
 const MIB: u64 = 1 << 20;
 const EINTR: Errno = Errno(-4);
@@ -178,6 +178,14 @@ fn a_disk_that_is_pulled_out_ends_its_requests() {
     assert_clean(&bench.finish());
 }
 
+fn plain_with_latency(latency: u64) -> VirtioPci {
+    let options = BlkOptions {
+        latency,
+        ..BlkOptions::default()
+    };
+    disk(MIB, options)
+}
+
 #[test]
 fn a_signal_ends_a_wait_and_the_slot_comes_back_later() {
     let options = BlkOptions {
@@ -196,6 +204,60 @@ fn a_signal_ends_a_wait_and_the_slot_comes_back_later() {
         assert_eq!(file.read(&mut [0; 512]), Ok(512));
     }
     drop(file);
+    assert_clean(&bench.finish());
+}
+
+#[test]
+fn an_interrupt_wakes_only_those_whose_requests_are_done() {
+    let bench = bench(plain_with_latency(1_000_000));
+    let reader = |_| {
+        bench.spawn("reader", || {
+            let file = bringup_bench::open("vblk0")?;
+            for _ in 0..10 {
+                file.seek(0);
+                file.read(&mut [0; 512])?;
+            }
+            Ok::<_, Errno>(())
+        })
+    };
+    let jobs: Vec<_> = (0..30).map(reader).collect();
+    for job in &jobs {
+        assert_eq!(bench.join(job).unwrap(), Ok(()));
+    }
+    let report = bench.finish();
+    assert_clean(&report);
+    // 300 requests: each puts its reader to sleep once. With every reader woken by every interrupt it would be a multiple.
+    assert!(report.stats.switches < 900, "{}", report.stats.switches);
+}
+
+#[test]
+fn whoever_looks_after_the_queue_and_gives_up_leaves_it_to_another() {
+    let bench = bench(plain_with_latency(50_000_000));
+    let read = || bringup_bench::open("vblk0")?.read(&mut [0; 512]);
+    let first = bench.spawn("first", read);
+    let others = [bench.spawn("second", read), bench.spawn("third", read)];
+    bench.advance(1_000_000);
+    bench.signal(&first);
+    assert_eq!(bench.join(&first).unwrap(), Err(EINTR));
+    for other in &others {
+        assert_eq!(bench.join(other).unwrap(), Ok(512));
+    }
+    // Nobody waited for a time-out.
+    assert!(bench.now() < 1_000_000_000, "{}", bench.now());
+    assert_clean(&bench.finish());
+}
+
+#[test]
+fn all_who_wait_are_sent_away_when_the_device_is_unbound() {
+    let bench = bench(plain_with_latency(5_000_000_000));
+    let read = || bringup_bench::open("vblk0")?.read(&mut [0; 512]);
+    let jobs = [(); 3].map(|()| bench.spawn("reader", read));
+    bench.advance(1_000_000);
+    bench.unbind("disk").unwrap();
+    for job in &jobs {
+        assert_eq!(bench.join(job).unwrap(), Err(ENODEV));
+    }
+    assert!(bench.now() < 1_000_000_000, "{}", bench.now());
     assert_clean(&bench.finish());
 }
 
@@ -282,14 +344,67 @@ fn a_slow_reset_is_waited_for() {
 }
 
 #[test]
-fn a_device_without_vectors_to_give_is_not_used() {
+fn a_device_without_vectors_to_give_is_driven_by_its_pin() {
     let quirks = Quirks {
         no_vectors: true,
         ..Quirks::default()
     };
     let bench = bench(plain().quirks(quirks));
-    assert_eq!(bench.driver_of("disk"), None);
+    assert!(bench.log().contains("INTx"), "{}", bench.log());
+    assert_eq!(bench.open("vblk0").unwrap().write(&[1; 512]), Ok(512));
     assert_clean(&bench.finish());
+}
+
+/// A disk that says all is well and that it wrote no more than that.
+#[derive(Debug)]
+struct Liar;
+
+impl VirtioDevice for Liar {
+    fn device_type(&self) -> u16 {
+        bringup_spec::virtio::device_type::BLOCK
+    }
+
+    fn features(&self) -> u128 {
+        0
+    }
+
+    fn queues(&self) -> Vec<u16> {
+        vec![8]
+    }
+
+    fn config_len(&self) -> usize {
+        60
+    }
+
+    fn read_config(&self, offset: usize, into: &mut [u8]) {
+        // A capacity of 0x0101 sectors, and the rest zeros.
+        for (at, byte) in (offset..).zip(into) {
+            *byte = u8::from(at < 2);
+        }
+    }
+
+    fn work(&mut self, host: &mut Host<'_, '_>) {
+        while let Some(chain) = host.pop(0) {
+            let last = chain.writable_len() - 1;
+            host.write(&chain, last, &[0]).unwrap();
+            host.push(0, chain, 1);
+        }
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn bytes_that_the_device_does_not_say_it_wrote_are_not_handed_on() {
+    for features in [&[][..], &[bringup_spec::virtio::feature::RING_PACKED]] {
+        let bench = bench(in_mode(VirtioPci::new(Liar), features));
+        let file = bench.open("vblk0").unwrap();
+        assert_eq!(file.read(&mut [0; 512]), Err(EIO));
+        // Of a write it writes no more than that.
+        assert_eq!(file.write(&[1; 512]), Ok(512));
+        drop(file);
+        assert_clean(&bench.finish());
+    }
 }
 
 #[test]

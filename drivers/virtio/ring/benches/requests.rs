@@ -233,8 +233,8 @@ impl Disk {
             })
             .collect();
         for at in 0..DEPTH {
-            // Sector.
-            data.write_bytes(at * PLACE + 8, &[8 * at as u8, 0])
+            let sector = 8 * at as u16;
+            data.write_bytes(at * PLACE + 8, &sector.to_le_bytes())
                 .unwrap();
         }
         Self {

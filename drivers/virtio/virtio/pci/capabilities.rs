@@ -51,10 +51,9 @@ impl Bars {
         Some(bar.device())
     }
 
-    /// Runs `f` on the registers, which cannot go meanwhile.
-    fn with<R>(&self, place: usize, f: impl FnOnce(&pci::Bar<'_>) -> Result<R>) -> Result<R> {
-        let (_, bar) = self.0.get(place).ok_or(ENODEV)?;
-        bar.try_access_with(|bar| f(bar)).ok_or(ENODEV)?
+    /// The BAR at a place of the list.
+    fn get(&self, place: usize) -> Result<&pci::DevresBar> {
+        self.0.get(place).map(|(_, bar)| bar).ok_or(ENODEV)
     }
 }
 
@@ -71,13 +70,17 @@ pub(super) struct Structure {
 macro_rules! accesses {
     ($($ty:ident: $read:ident $write:ident $try_read:ident $try_write:ident;)*) => {$(
         #[doc = concat!("Reads a `", stringify!($ty), "`; `ENODEV` when the registers are gone.")]
+        #[track_caller]
         pub(super) fn $read(&self, bars: &Bars, at: usize) -> Result<$ty> {
-            bars.with(self.bar, |bar| bar.$try_read(self.offset + at))
+            let bar = bars.get(self.bar)?.try_access().ok_or(ENODEV)?;
+            bar.$try_read(self.offset + at)
         }
 
         #[doc = concat!("Writes a `", stringify!($ty), "`; `ENODEV` when the registers are gone.")]
+        #[track_caller]
         pub(super) fn $write(&self, bars: &Bars, at: usize, value: $ty) -> Result {
-            bars.with(self.bar, |bar| bar.$try_write(value, self.offset + at))
+            let bar = bars.get(self.bar)?.try_access().ok_or(ENODEV)?;
+            bar.$try_write(value, self.offset + at)
         }
     )*};
 }
@@ -155,6 +158,7 @@ impl Structures {
         }
     }
 
+    #[track_caller]
     pub(super) fn read_status(&self) -> Result<u8> {
         match self.common.read8(&self.bars, common::DEVICE_STATUS)? {
             status::GONE => Err(ENODEV),

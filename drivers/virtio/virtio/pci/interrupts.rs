@@ -83,7 +83,8 @@ pub(crate) struct Interrupts<'bound, T: Events> {
 }
 
 impl<'bound, T: Events> Interrupts<'bound, T> {
-    /// Takes as many vectors as there are for `queues` queues, and registers handlers for them.
+    /// Takes as many vectors as there are for `queues` queues, and registers handlers for them. The device has agreed on
+    /// features, and does not work yet.
     ///
     /// # Safety
     ///
@@ -96,10 +97,15 @@ impl<'bound, T: Events> Interrupts<'bound, T> {
     ) -> Result<Self> {
         let messages = pci::IrqTypes::default().with(pci::IrqType::MsiX);
         let pin = pci::IrqTypes::default().with(pci::IrqType::Intx);
-        // There is no MSI in virtio.
+        // There is no MSI in virtio. A device may have a table and no vectors to give (§4.1.5.1.2): it has its pin still.
         let vectors = pdev
             .alloc_irq_vectors(1, u32::from(queues) + 1, messages)
-            .or_else(|_| pdev.alloc_irq_vectors(1, 1, pin))?;
+            .ok()
+            .filter(|_| target.transport().set_config_vector(0).is_ok());
+        let vectors = match vectors {
+            Some(vectors) => vectors,
+            None => pdev.alloc_irq_vectors(1, 1, pin)?,
+        };
         let vectors = KBox::new(vectors, GFP_KERNEL)?;
         // SAFETY: The box is dropped after the handlers, and never moves what is in it.
         let lasting: &'bound pci::IrqVectorRegistration<'bound> =

@@ -103,18 +103,21 @@ pub trait Memory: Sized {
 
     /// The device sees writes before it earlier than writes after it.
     #[inline]
+    #[track_caller]
     fn write_barrier(&self) {
         dma_mb(Write);
     }
 
     /// Reads after it see what the device wrote earlier than what reads before it saw.
     #[inline]
+    #[track_caller]
     fn read_barrier(&self) {
         dma_mb(Read);
     }
 
     /// The device sees writes before it earlier than reads after it are made.
     #[inline]
+    #[track_caller]
     fn full_barrier(&self) {
         mb(Full);
     }
@@ -135,18 +138,21 @@ impl Memory for DmaMemory {
     }
 
     #[inline]
+    #[track_caller]
     fn read16(&self, at: usize) -> Result<u16> {
         let value = io_project!(self, [try: at..at.wrapping_add(2)]).try_cast::<u16>()?;
         Ok(u16::from_le(value.read_val()))
     }
 
     #[inline]
+    #[track_caller]
     fn read32(&self, at: usize) -> Result<u32> {
         let value = io_project!(self, [try: at..at.wrapping_add(4)]).try_cast::<u32>()?;
         Ok(u32::from_le(value.read_val()))
     }
 
     #[inline]
+    #[track_caller]
     fn write16(&self, at: usize, value: u16) -> Result {
         let place = io_project!(self, [try: at..at.wrapping_add(2)]).try_cast::<u16>()?;
         place.write_val(value.to_le());
@@ -154,6 +160,7 @@ impl Memory for DmaMemory {
     }
 
     #[inline]
+    #[track_caller]
     fn write_bytes(&self, at: usize, bytes: &[u8]) -> Result {
         io_project!(self, [try: at..at.wrapping_add(bytes.len())]).copy_from_slice(bytes);
         Ok(())

@@ -8,7 +8,7 @@ use bringup_monitor::virtio::coverage::{CLAUSES, How};
 use bringup_monitor::virtio::rules as virtio_rules;
 use serde_json::{Value, json};
 
-use super::{Lived, Scene, holds};
+use super::{Lived, Scene, holds, table};
 use crate::output::{Out, Style};
 
 /// Why a clause is violated.
@@ -23,11 +23,11 @@ struct Violation {
 
 /// A row of the table: a clause of the specification that binds drivers, or a rule that follows from what it states as a fact.
 #[derive(Clone, Copy, Debug)]
-struct Row {
-    id: &'static str,
-    section: &'static str,
-    area: &'static str,
-    says: &'static str,
+pub(super) struct Row {
+    pub(super) id: &'static str,
+    pub(super) section: &'static str,
+    pub(super) area: &'static str,
+    pub(super) says: &'static str,
     /// The rule that it is checked by; its own id, as a rule.
     rule: &'static str,
     /// Nobody can see whether it holds.
@@ -110,7 +110,7 @@ pub(super) struct Verdicts {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Passed,
     Violated,
     NotExercised,
@@ -118,7 +118,10 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn word(self) -> &'static str {
+    /// What is looked at first stands first.
+    pub(super) const ALL: [Self; 4] = [Self::Violated, Self::Passed, Self::NotExercised, Self::Unseen];
+
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Passed => "passed",
             Self::Violated => "VIOLATED",
@@ -127,7 +130,7 @@ impl Verdict {
         }
     }
 
-    fn style(self) -> Style {
+    pub(super) fn style(self) -> Style {
         match self {
             Self::Passed => Style::Green,
             Self::Violated => Style::Red,
@@ -212,16 +215,13 @@ impl Verdicts {
         if out.is_json() {
             return exit;
         }
-        let mut area = "";
-        for (row, verdict) in &judged {
-            if row.area != area {
-                area = row.area;
-                out.line("");
-                let heading = out.paint(Style::Bold, area);
-                out.line(&heading);
-            }
-            let word = out.paint(verdict.style(), &format!("{:<14}", verdict.word()));
-            out.line(&format!("  {word} {:<18} §{:<13} {}", row.id, row.section, row.says));
+        let areas = judged.chunk_by(|(a, _), (b, _)| a.area == b.area);
+        if all {
+            areas.for_each(|rows| table::each(rows, out));
+        } else {
+            let (untouched, met): (Vec<_>, Vec<_>) = areas.partition(|rows| table::is_untouched(rows));
+            met.into_iter().for_each(|rows| table::short(rows, out));
+            table::untouched(&untouched, out);
         }
         for (id, violation) in &self.violated {
             show(out, id, Severity::Error, violation);
@@ -230,18 +230,25 @@ impl Verdicts {
             show(out, id, *severity, violation);
         }
         out.line("");
-        out.row("driver", &self.driver);
-        out.row("device", &self.device);
-        out.row("lives", &self.lives.to_string());
-        out.row("passed", &count(Verdict::Passed).to_string());
+        let paint = |count: usize, text: String| {
+            let style = if count == 0 { Style::Green } else { Style::Red };
+            out.paint(style, &text)
+        };
         let violated = count(Verdict::Violated);
-        let style = if violated == 0 { Style::Green } else { Style::Red };
-        let violated = out.paint(style, &violated.to_string());
-        out.row("violated", &violated);
-        out.row("not met", &count(Verdict::NotExercised).to_string());
-        let style = if serious == 0 { Style::Green } else { Style::Red };
-        let serious = out.paint(style, &serious.to_string());
-        out.row("others", &format!("{serious} of the other rules violated"));
+        let (violated, others) = (
+            paint(violated, violated.to_string()),
+            paint(serious, format!("{serious} rules that are no clauses of VIRTIO")),
+        );
+        for (label, value) in [
+            ("driver", &*self.driver),
+            ("device", &*self.device),
+            ("lives", &*self.lives.to_string()),
+            ("passed", &*count(Verdict::Passed).to_string()),
+            ("not exercised", &*count(Verdict::NotExercised).to_string()),
+            ("violated", &*format!("{violated}, and {others}")),
+        ] {
+            out.wide_row(label, value, 13);
+        }
         exit
     }
 

@@ -55,6 +55,12 @@ impl Stamp {
         state.finalize()
     }
 
+    /// The driver's own files, with the CRC-32 that each had.
+    pub(crate) fn crc_of_sources(&self) -> impl Iterator<Item = (&Path, u32)> {
+        let sources = self.inputs.iter().filter(|(path, _)| self.sources.contains(path));
+        sources.map(|(path, crc)| (&**path, *crc))
+    }
+
     /// Whether the runner is there and everything is as it was when it was built.
     pub(crate) fn holds(&self) -> bool {
         self.runner.is_file() && self.inputs.iter().all(|(path, crc)| checksum(path).is_ok_and(|now| now == *crc))

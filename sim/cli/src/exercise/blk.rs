@@ -5,7 +5,7 @@
 use bringup_bench::{BenchFile, Errno};
 use serde_json::json;
 
-use super::work::Work;
+use super::work::{Mix, Work};
 use super::{Exercised, Session, random_io};
 use crate::output_file::Pending;
 
@@ -18,6 +18,7 @@ const LOOK: u64 = 4 << 20;
 /// Linux's numbers (include/uapi/linux/fs.h).
 const BLKGETSIZE64: u32 = 0x8008_1272;
 const BLKSSZGET: u32 = 0x1268;
+const BLKROGET: u32 = 0x125e;
 const BLKFLSBUF: u32 = 0x1261;
 
 const BLKDISCARD: u32 = 0x1277;
@@ -31,7 +32,7 @@ const PATTERN: usize = 300 << 10;
 
 const EIO: Errno = Errno(-5);
 
-pub(crate) fn exercise(session: &mut Session<'_>, work: Work<'_>) -> Exercised {
+pub(crate) fn exercise(session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
     let mut exercised = Exercised::default();
     let mut names: Vec<String> =
         session.bench.dev_names().into_iter().filter(|name| name.starts_with("vblk")).collect();
@@ -40,11 +41,10 @@ pub(crate) fn exercise(session: &mut Session<'_>, work: Work<'_>) -> Exercised {
         // Nobody probed, which the report tells; there is no disk to use.
         return exercised;
     }
-    let mut work = work;
     for (index, name) in names.iter().enumerate() {
         let label = if names.len() > 1 { format!("{name} ") } else { String::new() };
         // What the command line asks for is done with the first disk; the others are looked at.
-        let mine = if index == 0 { std::mem::take(&mut work) } else { Work::default() };
+        let mine = if index == 0 { std::mem::take(work) } else { Work::default() };
         one(session, name, &label, mine, &mut exercised);
     }
     exercised
@@ -54,18 +54,23 @@ fn one(session: &mut Session<'_>, name: &str, label: &str, work: Work<'_>, exerc
     let Some(file) = session.open(name, exercised) else { return };
     let disk = Disk { name, label, file };
     let Some(bytes) = disk.size(session, exercised) else { return };
+    let read_only = disk.is_read_only(session);
+    if let Some(why) = disk.refusal(bytes, read_only, &work) {
+        exercised.refused = Some(why);
+        return;
+    }
     let Work { input, output, load, thorough } = work;
     let nothing_asked = input.is_none() && output.is_none() && load.is_none();
     if let Some(input) = input {
-        disk.store(session, bytes, input, exercised);
+        disk.store(session, input, exercised);
     }
     if let Some(output) = output {
         let wanted = input.map_or(bytes, |input| (input.len() as u64).min(bytes));
         disk.fetch(session, wanted, Some(output), exercised);
     }
-    if thorough {
+    if thorough && !read_only {
         let pattern: Vec<u8> = (0..=u8::MAX).cycle().take(PATTERN).collect();
-        disk.store(session, bytes, &pattern[..PATTERN.min(bytes as usize)], exercised);
+        disk.store(session, &pattern[..PATTERN.min(bytes as usize)], exercised);
         disk.erase(session, bytes, BLKDISCARD, "BLKDISCARD", exercised);
         disk.erase(session, bytes, BLKZEROOUT, "BLKZEROOUT", exercised);
         // What it is called is its own affair.
@@ -115,6 +120,40 @@ impl Disk<'_> {
         Some(bytes)
     }
 
+    /// Whether the driver says that the disk is not written to; one that does not know the question does not say so.
+    fn is_read_only(&self, session: &mut Session<'_>) -> bool {
+        let mut answer = [0; 4];
+        let known = self.file.ioctl_with(BLKROGET, &mut answer);
+        session.show_log();
+        known.is_ok() && answer != [0; 4]
+    }
+
+    /// Why what is asked for cannot be done with this disk, before anything is done to it.
+    fn refusal(&self, bytes: u64, read_only: bool, work: &Work<'_>) -> Option<String> {
+        let name = self.name;
+        if let Some(input) = work.input {
+            if read_only {
+                return Some(format!("--input writes, and /dev/{name} is read-only"));
+            }
+            if input.len() as u64 > bytes {
+                let length = input.len();
+                return Some(format!(
+                    "--input has {length} bytes, and /dev/{name} only {bytes}: give the device a larger image"
+                ));
+            }
+        }
+        let load = work.load?;
+        if read_only && load.mix != Mix::Read {
+            return Some(format!("--bench {} writes, and /dev/{name} is read-only", load.mix.word()));
+        }
+        let needed = load.size * load.depth;
+        (needed > bytes).then(|| {
+            format!(
+                "--bench {load} needs a disk of {needed} bytes, and /dev/{name} has {bytes}: lessen size= or depth="
+            )
+        })
+    }
+
     /// Moves a piece whole: calls may do less than they were asked to.
     fn whole(&self, at: u64, len: usize, mut call: impl FnMut(usize) -> Result<usize, Errno>) -> Result<(), Errno> {
         let mut done = 0;
@@ -137,15 +176,7 @@ impl Disk<'_> {
     }
 
     /// Writes `input` to the start of the disk, makes it durable, and reads it back.
-    fn store(&self, session: &mut Session<'_>, bytes: u64, input: &[u8], exercised: &mut Exercised) {
-        if input.len() as u64 > bytes {
-            exercised.wrong(format!(
-                "--input has {} bytes, and /dev/{} only {bytes}: give the device a larger image",
-                input.len(),
-                self.name
-            ));
-            return;
-        }
+    fn store(&self, session: &mut Session<'_>, input: &[u8], exercised: &mut Exercised) {
         let total = input.len() as u64;
         let mut written = 0;
         for piece in input.chunks(PIECE) {
@@ -233,7 +264,14 @@ impl Disk<'_> {
             session.progress("bytes read", read, wanted);
         }
         let crc = crc.finalize();
-        let to = output.map(|output| output.shown());
+        let whole = read == wanted;
+        let to = output.map(|output| {
+            if !whole {
+                output.abandon();
+            }
+            output.shown()
+        });
+        let to = to.filter(|_| whole);
         let text = to.as_ref().map_or_else(String::new, |to| format!("  to {to}"));
         self.fact(
             exercised,

@@ -11,14 +11,17 @@ use super::{Exercised, Session, arrival};
 /// Bytes of one call.
 const PIECE: usize = 1024;
 
-pub(crate) fn exercise(session: &mut Session<'_>, work: Work<'_>) -> Exercised {
+pub(crate) fn exercise(session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
     let mut exercised = Exercised::default();
     let Some(name) = session.first_node("vcon") else { return exercised };
     let Some(file) = session.open_shared(&name, &mut exercised) else { return exercised };
     let input = work.input.unwrap_or(b"a line that is typed into the console, and one more for the road\n");
     let back = carry(session, &name, &file, input, &mut exercised);
-    if let Some(output) = work.output {
+    if let Some(output) = work.output.as_deref_mut() {
         output.write(&back);
+        if !exercised.mishaps.is_empty() {
+            output.abandon();
+        }
     }
     session.close_shared(file);
     exercised

@@ -18,7 +18,7 @@ const FACTORIAL: u32 = 0xc004_6500;
 /// The number whose factorial is asked for.
 const NUMBER: u32 = 10;
 
-pub(crate) fn exercise(session: &mut Session<'_>, work: Work<'_>) -> Exercised {
+pub(crate) fn exercise(session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
     let mut exercised = Exercised::default();
     let Some(file) = session.open("edu", &mut exercised) else { return exercised };
     let pattern: Vec<u8> = (0..=u8::MAX).cycle().take(PATTERN).collect();

@@ -28,15 +28,18 @@ const LONGEST: usize = 1 << 16;
 /// How many bytes are carried when there is no file.
 const PATTERN: usize = 4 * PIECE + 100;
 
-pub(crate) fn exercise(session: &mut Session<'_>, work: Work<'_>) -> Exercised {
+pub(crate) fn exercise(session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
     let mut exercised = Exercised::default();
     let Some(name) = session.first_node("vnet") else { return exercised };
     let Some(file) = session.open_shared(&name, &mut exercised) else { return exercised };
     let pattern: Vec<u8> = (0..=u8::MAX).cycle().take(PATTERN).collect();
     let input = work.input.unwrap_or(&pattern);
     let back = carry(session, &name, &file, input, &mut exercised);
-    if let (Some(output), Some(back)) = (work.output, &back) {
+    if let (Some(output), Some(back)) = (work.output.as_deref_mut(), &back) {
         output.write(back);
+        if !exercised.mishaps.is_empty() {
+            output.abandon();
+        }
     }
     session.close_shared(file);
     exercised

@@ -44,7 +44,7 @@ pub(crate) enum Mix {
 impl Mix {
     const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Both];
 
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Read => "randread",
             Self::Write => "randwrite",

@@ -9,7 +9,7 @@ use crate::output::Out;
 const WIDTH: usize = 100;
 
 /// How many of these clauses are in each state.
-fn counts<'a>(clauses: impl Iterator<Item = &'a Clause> + Clone) -> Vec<(&'static str, usize)> {
+fn counts<'a>(clauses: &(impl Iterator<Item = &'a Clause> + Clone)) -> Vec<(&'static str, usize)> {
     How::WORDS.map(|(word, _)| (word, clauses.clone().filter(|clause| clause.how.word() == word).count())).into()
 }
 
@@ -39,7 +39,7 @@ fn row(clause: &Clause) -> Vec<String> {
 
 pub(super) fn clauses(out: &mut Out) {
     let core = CLAUSES.iter().filter(|clause| clause.weight == Weight::Core);
-    let (all, of_core) = (counts(CLAUSES.iter()), counts(core.clone()));
+    let (all, of_core) = (counts(&CLAUSES.iter()), counts(&core));
     let totals = |counts: &[(&'static str, usize)]| {
         counts.iter().map(|(word, count)| ((*word).to_owned(), json!(count))).collect::<Map<_, _>>()
     };

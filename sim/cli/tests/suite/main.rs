@@ -1,11 +1,15 @@
 //! The built command as a user meets it: what it says, how it exits, what it leaves behind.
 
 mod command;
+mod conform;
 mod driver_file;
 mod edu;
 mod hang;
+mod killed;
 mod parity;
 mod platform;
 mod samples;
 mod upstream;
 mod usage;
+mod virtio;
+mod virtio_input;

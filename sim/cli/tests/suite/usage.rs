@@ -7,7 +7,7 @@ use serde_json::json;
 fn unknown_words_are_named_with_the_nearest_known_one() {
     let room = Room::new();
     for (arguments, line) in [
-        ("rnu edu", "unknown command \"rnu\"; did you mean \"run\"? (there are run, replay, list, upstream, explain)"),
+        ("rnu edu", "unknown command \"rnu\"; did you mean \"run\"? (there are run, conform, replay, list, upstream, explain)"),
         ("run edu --device edo", "unknown device \"edo\"; did you mean \"edu\"?"),
         ("run edu --device edu,dma-mask=1", "edu has no option \"dma-mask\"; did you mean \"dma_mask\"?"),
         (
@@ -60,7 +60,7 @@ fn options_that_mean_nothing_are_refused() {
     assert!(refusal("run edu --param depth").contains("NAME=VALUE"));
     assert!(refusal("run edu --param no_such=1").starts_with("edu has no parameter \"no_such\""));
     assert!(refusal("run edu --trace t.pcap").ends_with("the endings are .txt, .json and .jsonl"));
-    assert_eq!(refusal("run first --input x"), "first has no use for --input; drivers that carry a file: edu");
+    assert_eq!(refusal("run first --input x"), "first has no use for --input; drivers that have: edu, virtio_blk, virtio_console, virtio_net");
 }
 
 #[test]

@@ -71,10 +71,11 @@ impl DeviceMemory {
         inside.then(|| (GuestAddress(range.physical + skipped), range.permissions))
     }
 
-    /// Whether the device may reach these bytes so, if it may master the bus.
+    /// Where the bytes lie, if the device may reach them so when it may master the bus.
     #[inline]
-    pub(crate) fn allows(&self, iova: u64, len: u64, access: Permissions) -> bool {
-        self.locate(iova, len).is_some_and(|(_, permissions)| permissions.allow(access))
+    pub(crate) fn resolve(&self, iova: u64, len: u64, access: Permissions) -> Option<GuestAddress> {
+        let (at, permissions) = self.locate(iova, len)?;
+        permissions.allow(access).then_some(at)
     }
 
     /// The bytes, if nothing stands against it and nobody is to be told.
@@ -83,10 +84,7 @@ impl DeviceMemory {
         if !self.iommu().is_passing() {
             return None;
         }
-        let (at, permissions) = self.locate(iova, len as u64)?;
-        if !permissions.allow(access) {
-            return None;
-        }
+        let at = self.resolve(iova, len as u64, access)?;
         self.behind.get_backend().get_slice(at, len).ok()
     }
 }

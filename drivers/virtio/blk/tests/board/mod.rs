@@ -4,15 +4,6 @@ use bringup_bench::{Bench, Builder, Report};
 use bringup_devices::virtio::{Blk, BlkOptions, MemoryImage, VirtioPci};
 use bringup_spec::virtio::feature;
 
-/// Ioctls, by their numbers in Linux.
-pub(crate) const BLKROGET: u32 = 0x125e;
-pub(crate) const BLKFLSBUF: u32 = 0x1261;
-pub(crate) const BLKSSZGET: u32 = 0x1268;
-pub(crate) const BLKGETSIZE64: u32 = 0x8008_1272;
-pub(crate) const BLKDISCARD: u32 = 0x1277;
-pub(crate) const BLKZEROOUT: u32 = 0x127f;
-pub(crate) const VBLK_GET_ID: u32 = 0x8014_7600;
-
 /// A disk of so many bytes.
 pub(crate) fn disk(bytes: u64, options: BlkOptions) -> VirtioPci {
     VirtioPci::new(Blk::new(MemoryImage::new(bytes), options))

@@ -11,5 +11,6 @@ mod our_device;
 mod properties;
 mod ram;
 mod rust_vmm;
+mod seeds;
 #[path = "../../../../../fuzz/src/virtio_ring_target.rs"]
 mod virtio_ring_target;
