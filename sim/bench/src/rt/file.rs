@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bringup_core::Place;
 
 use super::errno::{EEXIST, EFAULT, ENOENT};
+use super::point::AtPoint;
 use super::sched;
 use crate::file::UserMemory;
 pub use crate::file::{CharDevice, OpenFile};
@@ -103,8 +104,8 @@ pub fn debugfs_remove(id: u32) {
 #[track_caller]
 pub fn copy_from_user(address: usize, into: &mut [u8]) -> Result<(), i32> {
     sched::might_sleep_at("a copy from user memory", Location::caller());
-    let (done, due) = with(|m| (m.user_memory().and_then(|user| user.read(address, into)), m.point_is_due()));
-    after_copy(done, due)
+    let (done, at) = with(|m| (m.user_memory().and_then(|user| user.read(address, into)), m.at_point()));
+    after_copy(done, at)
 }
 
 /// Copies to user memory.
@@ -114,16 +115,14 @@ pub fn copy_from_user(address: usize, into: &mut [u8]) -> Result<(), i32> {
 #[track_caller]
 pub fn copy_to_user(address: usize, from: &[u8]) -> Result<(), i32> {
     sched::might_sleep_at("a copy to user memory", Location::caller());
-    let (done, due) = with(|m| (m.user_memory().and_then(|user| user.write(address, from)), m.point_is_due()));
-    after_copy(done, due)
+    let (done, at) = with(|m| (m.user_memory().and_then(|user| user.write(address, from)), m.at_point()));
+    after_copy(done, at)
 }
 
 /// A copy that succeeded is a point.
-fn after_copy(done: Option<()>, due: bool) -> Result<(), i32> {
+fn after_copy(done: Option<()>, at: AtPoint) -> Result<(), i32> {
     done.ok_or(EFAULT)?;
-    if due {
-        super::point::deliver(false);
-    }
+    at.pass();
     Ok(())
 }
 

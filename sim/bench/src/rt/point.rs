@@ -30,23 +30,42 @@ enum Due {
 /// Lets happen what is due here, as the chooser says. Nothing outside a task.
 #[inline]
 pub fn point() {
-    if try_with(|m| m.point_is_due()) == Some(true) {
-        deliver(false);
-    }
+    try_with(Machine::at_point).unwrap_or(AtPoint::GoOn).pass();
 }
 
 /// Lets a moment of the processor's time pass, and then is a point; nothing outside a task, and in a life that has crashed.
 #[inline]
 pub(crate) fn point_after(span: Nanos) {
-    let due = try_with(|m| {
+    let at = try_with(|m| {
         if m.crashed || m.tasks.current.is_none() {
-            return false;
+            return AtPoint::GoOn;
         }
         m.bus.fabric.advance(span);
-        m.point_is_due()
+        m.at_point()
     });
-    if due == Some(true) {
-        deliver(false);
+    at.unwrap_or(AtPoint::GoOn).pass();
+}
+
+/// What is to happen at a point, once the machine is free to be used.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtPoint {
+    GoOn,
+    /// Something is due.
+    Deliver,
+    /// Another task goes on.
+    Yield,
+}
+
+impl AtPoint {
+    /// Lets it happen.
+    #[inline]
+    pub(crate) fn pass(self) {
+        match self {
+            Self::GoOn => {}
+            Self::Deliver => deliver(false),
+            Self::Yield => task::yield_now(),
+        }
     }
 }
 
@@ -102,13 +121,18 @@ fn locked_up() -> ! {
 }
 
 impl Machine {
-    /// Whether anything is to be done at a point. Errs on the side of yes.
+    /// What is to be done at a point. Takes the choice whether to go on, if that is all there is to choose.
     #[inline]
-    pub(crate) fn point_is_due(&mut self) -> bool {
+    pub(crate) fn at_point(&mut self) -> AtPoint {
         if self.crashed || self.tasks.current.is_none() {
-            return false;
+            AtPoint::GoOn
+        } else if self.is_locked_up() || self.something_is_due() {
+            AtPoint::Deliver
+        } else if self.preempts_here() {
+            AtPoint::Yield
+        } else {
+            AtPoint::GoOn
         }
-        self.is_locked_up() || self.something_is_due() || self.tasks.has_queued()
     }
 
     /// Whether a device, a timer or an interrupt is due.
