@@ -55,8 +55,5 @@ pub(crate) fn disable() {
 
 /// Takes back one [`disable`]. A point.
 pub(crate) fn enable() {
-    // Without a task there was nothing to turn off.
-    if crate::sync::in_task() {
-        machine::local_irq_enable();
-    }
+    machine::local_irq_enable();
 }

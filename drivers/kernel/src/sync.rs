@@ -121,7 +121,7 @@ pub(crate) fn is_dying() -> bool {
 
 /// Lets a moment pass and what is due happen: interrupts, and other tasks. A loop around it gets somewhere.
 pub(crate) fn point() {
-    if in_task() && !is_dying() {
-        machine::relax();
+    if !std::thread::panicking() {
+        machine::moment();
     }
 }

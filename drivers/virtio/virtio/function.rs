@@ -346,7 +346,9 @@ impl Function {
             match self.look(index, &mut ready, &mut false, false) {
                 Ok(Look::Found(found)) => return Ok(Some(found)),
                 Ok(Look::More) => {}
-                Ok(Look::Nothing) => return condition.dead.map_or(Ok(None), Err),
+                Ok(Look::Nothing | Look::NotMine) => {
+                    return condition.dead.map_or(Ok(None), Err);
+                }
                 Err(error) => self.recover(condition.epoch, error)?,
             }
         }
@@ -359,36 +361,59 @@ impl Function {
         asleep: &mut bool,
         sleeps: bool,
     ) -> Result<Look<R>> {
-        let (looked, news) = self.queue(index)?.with(|ring| {
+        let queue = self.queue(index)?;
+        let (looked, calls) = queue.with(|ring| {
             if core::mem::take(asleep) {
-                ring.count_sleeper(false);
+                ring.count_browser(false);
             }
-            let reaped = ring.reap(&self.link);
-            let mut news = ring.take_news();
-            // What came before the device broke counts.
-            let looked = match ready(ring) {
-                Some(found) => {
-                    // Others may sleep, for whom the device must interrupt; the caller does not wait for it any more.
-                    news |= ring.has_sleepers() && ring.listen().unwrap_or(true);
-                    Ok(Look::Found(found))
-                }
-                None => reaped.and_then(|()| ring.listen()).map(|more| {
-                    if more {
-                        Look::More
-                    } else {
-                        Look::Nothing
-                    }
-                }),
-            };
+            let looked = self.see(ring, ready);
             if sleeps && matches!(looked, Ok(Look::Nothing)) {
                 *asleep = true;
-                ring.count_sleeper(true);
+                ring.count_browser(true);
             }
-            (looked, news)
+            (looked, ring.take_calls())
         });
-        if news {
-            self.link.wake(index);
+        queue.call(&self.link, calls);
+        looked
+    }
+
+    /// Takes back what the device is done with, lets `ready` look, and has the device interrupt for what comes later, if
+    /// anybody waits for that.
+    fn see<R>(
+        &self,
+        ring: &mut Ring,
+        ready: &mut impl FnMut(&mut Ring) -> Option<R>,
+    ) -> Result<Look<R>> {
+        let reaped = ring.reap(&self.link);
+        // What came before the device broke counts.
+        if let Some(found) = ready(ring) {
+            if ring.has_keeper() && ring.listen().unwrap_or(true) {
+                ring.alert();
+            }
+            return Ok(Look::Found(found));
         }
+        reaped?;
+        let more = ring.listen()?;
+        Ok(if more { Look::More } else { Look::Nothing })
+    }
+
+    /// As [`look`](Self::look), for the owner of a slot, who goes to sleep if its request is not done. If somebody else looks
+    /// after the queue, it leaves it alone, unless it is `late`.
+    fn look_for(&self, queue: &Requests, slot: u16, late: bool) -> Result<Look<Result<u32>>> {
+        let (looked, calls) = queue.with(|ring| {
+            ring.wake_owner(slot);
+            let looked = match ring.result(slot) {
+                Some(result) => Ok(Look::Found(result)),
+                None if ring.has_keeper() && !late => Ok(Look::Nothing),
+                None => self.see(ring, &mut |ring| ring.result(slot)),
+            };
+            let looked = match looked {
+                Ok(Look::Nothing) if !ring.put_owner_to_sleep(slot) => Ok(Look::NotMine),
+                looked => looked,
+            };
+            (looked, ring.take_calls())
+        });
+        queue.call(&self.link, calls);
         looked
     }
 
@@ -407,31 +432,78 @@ impl Function {
         patience: Patience,
         mut ready: impl FnMut(&mut Ring) -> Option<R>,
     ) -> Result<R> {
+        let queue = self.queue(index)?;
+        let signal = self.link.signals.get(usize::from(index)).ok_or(EINVAL)?;
         let mut asleep = false;
-        let result = self.wait_counted(index, patience, &mut ready, &mut asleep);
+        let result = self.wait_with(patience, signal, signal, |_| {
+            self.look(index, &mut ready, &mut asleep, true)
+        });
         if asleep {
-            self.queue(index)?.with(|ring| ring.count_sleeper(false));
+            let calls = queue.with(|ring| {
+                ring.count_browser(false);
+                ring.take_calls()
+            });
+            queue.call(&self.link, calls);
         }
         result
     }
 
-    fn wait_counted<R>(
+    /// As [`wait`](Self::wait), until a request is done whose slot is the caller's; gives how it ended: how many bytes the
+    /// device wrote.
+    ///
+    /// Of those who wait so, the device's interrupts wake one, and that one the others when their requests are done.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn wait_done(
         &self,
         index: u16,
+        slot: u16,
         patience: Patience,
-        ready: &mut impl FnMut(&mut Ring) -> Option<R>,
-        asleep: &mut bool,
+    ) -> Result<Result<u32>> {
+        let queue = self.queue(index)?;
+        if let Some(result) = queue.with(|ring| ring.result(slot)) {
+            return Ok(result);
+        }
+        let shared = self.link.signals.get(usize::from(index)).ok_or(EINVAL)?;
+        let own = queue.signal(slot)?;
+        let result = self.wait_with(patience, shared, own, |late| {
+            self.look_for(queue, slot, late)
+        });
+        if result.is_err() {
+            let calls = queue.with(|ring| {
+                ring.wake_owner(slot);
+                ring.take_calls()
+            });
+            queue.call(&self.link, calls);
+        }
+        result
+    }
+
+    /// Looks until something is found, and sleeps in between: on `own` if somebody else looks after the queue, or on `shared`.
+    /// `look` is told whether the time is over.
+    fn wait_with<R>(
+        &self,
+        patience: Patience,
+        shared: &Signal,
+        own: &Signal,
+        mut look: impl FnMut(bool) -> Result<Look<R>>,
     ) -> Result<R> {
-        let signal = self.link.signals.get(usize::from(index)).ok_or(EINVAL)?;
         let mut left: Jiffies = msecs_to_jiffies(TIMEOUT_MS);
         let mut expired = false;
         loop {
-            let seen = signal.count();
+            let (seen_shared, seen_own) = (shared.count(), own.count());
             let condition = *self.condition.lock();
-            let mut trouble = match self.look(index, ready, asleep, true) {
+            let mut signal = (shared, seen_shared);
+            let mut trouble = match look(expired) {
                 Ok(Look::Found(found)) => return Ok(found),
                 Ok(Look::More) => continue,
                 Ok(Look::Nothing) => Ok(()),
+                Ok(Look::NotMine) => {
+                    signal = (own, seen_own);
+                    Ok(())
+                }
                 Err(error) => Err(error),
             };
             if let Some(error) = condition.dead {
@@ -451,6 +523,7 @@ impl Function {
                 let _ = self.recover(condition.epoch, reason);
                 continue;
             }
+            let (signal, seen) = signal;
             match signal.wait(seen, left) {
                 Wake::Raised(rest) => left = rest,
                 Wake::Timeout => expired = true,
@@ -467,6 +540,8 @@ enum Look<R> {
     /// Something came meanwhile.
     More,
     Nothing,
+    /// Nothing, and somebody else looks after the queue.
+    NotMine,
 }
 
 /// How long the device may take.

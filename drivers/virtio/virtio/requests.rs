@@ -15,7 +15,9 @@ use super::{
     function::Link,
     pci::Doorbell,
     ring::{Queue, Segment, Shape},
+    signal::Signal,
 };
+use ::pin_init::pin_init_array_from_fn;
 use kernel::{
     device::{Bound, Device},
     dma::{Coherent, DmaAddress},
@@ -34,6 +36,12 @@ const MAX_PARTS: usize = 4;
 
 /// How often a request is tried when the device broke down under it.
 const MAX_ATTEMPTS: u8 = 3;
+
+/// Signals of a queue, each for those of its slots whose numbers differ by a multiple of this.
+const SIGNALS: usize = 32;
+
+/// How many are told at once that their requests are done.
+const TOLD: usize = 16;
 
 /// What is copied from or to user space at once, in bytes.
 const PIECE: usize = 1024;
@@ -91,9 +99,22 @@ enum State {
     Done,
 }
 
+/// How the owner of a slot sleeps until its request is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    Awake,
+    /// It looks after the queue: the device's interrupts wake it.
+    OnQueue,
+    /// Whoever finds its request done wakes it.
+    OnSlot,
+}
+
 #[derive(Clone, Copy)]
 struct Slot {
     state: State,
+    sleep: Sleep,
+    /// It is in the list of those whose owners are to be woken.
+    called: bool,
     parts: Parts,
     /// Its place in the order of submission.
     serial: u64,
@@ -110,6 +131,8 @@ struct Slot {
 
 const FREE: Slot = Slot {
     state: State::Free,
+    sleep: Sleep::Awake,
+    called: false,
     parts: Parts {
         list: [(0, 0, false); MAX_PARTS],
         count: 0,
@@ -181,10 +204,19 @@ pub(crate) struct Ring {
     completed: u64,
     /// Somebody waits for a free slot.
     starving: bool,
-    /// How many sleep until the queue has something for them.
-    sleepers: usize,
-    /// Something was finished that may be for one of them.
+    /// How many look after the queue: they sleep until the device interrupts, or something is finished that may be for
+    /// them, and see to the queue then.
+    keepers: usize,
+    /// How many of these wait for whatever comes.
+    browsers: usize,
+    /// How many sleep until their own requests are done. There is a keeper then, or one of them is on the way to be one.
+    clients: usize,
+    /// Something was finished that may be for a keeper.
     news: bool,
+    /// Which of them that is. It is not until it was up.
+    appointed: Option<u16>,
+    /// Slots whose owners are to be woken.
+    called: Line,
     /// Room to sort slots in.
     order: KVec<(u64, u16)>,
     memory: DmaAddress,
@@ -201,6 +233,19 @@ pub(crate) struct Requests {
     slots: u16,
     #[pin]
     ring: Mutex<Ring>,
+    #[pin]
+    signals: [Signal; SIGNALS],
+}
+
+/// Who is to be woken, once the lock of the ring is free.
+pub(super) struct Calls {
+    /// The keepers of the queue.
+    keepers: bool,
+    /// Owners of slots.
+    slots: [u16; TOLD],
+    count: usize,
+    /// There are more.
+    more: bool,
 }
 
 impl Requests {
@@ -232,8 +277,12 @@ impl Requests {
             serial: 0,
             completed: 0,
             starving: false,
-            sleepers: 0,
+            keepers: 0,
+            browsers: 0,
+            clients: 0,
             news: false,
+            appointed: None,
+            called: Line::new(slots)?,
             order: KVec::with_capacity(usize::from(slots), GFP_KERNEL)?,
             memory: memory.dma_address(),
             stride,
@@ -246,6 +295,7 @@ impl Requests {
                 stride,
                 slots,
                 ring <- new_mutex!(ring),
+                signals <- pin_init_array_from_fn(|_| Signal::new()),
             }),
             GFP_KERNEL,
         )
@@ -269,6 +319,30 @@ impl Requests {
     /// Runs `f` on the ring.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Ring) -> R) -> R {
         f(&mut self.ring.lock())
+    }
+
+    /// What the owner of a slot is woken by. Some wake-ups are for others.
+    pub(super) fn signal(&self, slot: u16) -> Result<&Signal> {
+        let signal = self.signals.get(usize::from(slot) % SIGNALS);
+        signal.ok_or(EINVAL)
+    }
+
+    /// Wakes those who are to be.
+    pub(super) fn call(&self, link: &Link, mut calls: Calls) {
+        loop {
+            if calls.keepers {
+                link.wake(self.index);
+            }
+            for slot in calls.slots.iter().take(calls.count) {
+                if let Ok(signal) = self.signal(*slot) {
+                    signal.raise();
+                }
+            }
+            if !calls.more {
+                return;
+            }
+            calls = self.with(Ring::take_calls);
+        }
     }
 
     /// Submits requests: slots, and what of them is for the device. A device that breaks down meanwhile is met by whoever
@@ -396,6 +470,7 @@ impl Ring {
             if let Some(entry) = self.slot(slot) {
                 *entry = Slot {
                     state: State::Taken,
+                    called: entry.called,
                     ..FREE
                 };
             }
@@ -422,6 +497,7 @@ impl Ring {
             parts,
             serial,
             receives,
+            called: entry.called,
             ..FREE
         };
         self.serial += 1;
@@ -470,10 +546,19 @@ impl Ring {
         };
         entry.state = State::Done;
         entry.result = result;
-        self.news = true;
-        if entry.orphan {
+        let (orphan, receives) = (entry.orphan, entry.receives);
+        match entry.sleep {
+            Sleep::OnSlot => {
+                entry.sleep = Sleep::Awake;
+                self.clients -= 1;
+                self.call_owner(slot);
+            }
+            Sleep::OnQueue => self.news = true,
+            Sleep::Awake => self.news |= self.browsers != 0,
+        }
+        if orphan {
             self.release(slot);
-        } else if entry.receives {
+        } else if receives {
             self.received.push(slot);
         }
     }
@@ -558,22 +643,102 @@ impl Ring {
         Ok(())
     }
 
-    /// Whether there is news for those who sleep: whoever takes them out of the queue tells them, as the device may not.
-    pub(super) fn take_news(&mut self) -> bool {
-        core::mem::take(&mut self.news) && self.sleepers != 0
+    /// Who is to be woken: whoever takes something out of the queue tells them, as the device may not.
+    pub(super) fn take_calls(&mut self) -> Calls {
+        if self.keepers == 0 && self.clients != 0 && self.appointed.is_none() {
+            self.appoint();
+        }
+        let mut calls = Calls {
+            keepers: core::mem::take(&mut self.news) && self.keepers != 0,
+            slots: [0; TOLD],
+            count: 0,
+            more: false,
+        };
+        for place in &mut calls.slots {
+            let Some(slot) = self.called.pop() else {
+                break;
+            };
+            if let Some(entry) = self.slot(slot) {
+                entry.called = false;
+            }
+            *place = slot;
+            calls.count += 1;
+        }
+        calls.more = self.called.len != 0;
+        calls
     }
 
-    /// Whether anybody sleeps.
-    pub(super) fn has_sleepers(&self) -> bool {
-        self.sleepers != 0
+    /// The owner of a slot is to be woken.
+    fn call_owner(&mut self, slot: u16) {
+        let Some(entry) = self.slots.get_mut(usize::from(slot)) else {
+            return;
+        };
+        // No slot is in the list twice.
+        if !core::mem::replace(&mut entry.called, true) {
+            self.called.push(slot);
+        }
     }
 
-    /// The caller is going to sleep, with the lock given back, or is up again.
-    pub(super) fn count_sleeper(&mut self, asleep: bool) {
+    /// Has one of those who sleep until their own requests are done woken, to look after the queue.
+    #[cold]
+    fn appoint(&mut self) {
+        let client = |slot: &Slot| slot.sleep == Sleep::OnSlot;
+        if let Some(at) = self.slots.iter().position(client) {
+            self.appointed = Some(at as u16);
+            self.call_owner(at as u16);
+        }
+    }
+
+    /// The keepers are to look: something came that the device may not interrupt for.
+    pub(super) fn alert(&mut self) {
+        self.news = true;
+    }
+
+    /// Whether anybody looks after the queue.
+    pub(super) fn has_keeper(&self) -> bool {
+        self.keepers != 0
+    }
+
+    /// The caller is going to sleep until whatever comes, with the lock given back, or is up again. It looks after the
+    /// queue meanwhile.
+    pub(super) fn count_browser(&mut self, asleep: bool) {
         if asleep {
-            self.sleepers += 1;
+            self.keepers += 1;
+            self.browsers += 1;
         } else {
-            self.sleepers -= 1;
+            self.keepers -= 1;
+            self.browsers -= 1;
+        }
+    }
+
+    /// The owner of a slot is going to sleep until its request is done, with the lock given back. `true` if nobody else
+    /// looks after the queue, so that it has to.
+    pub(super) fn put_owner_to_sleep(&mut self, slot: u16) -> bool {
+        let keeps = self.keepers == 0;
+        if let Some(entry) = self.slot(slot) {
+            if keeps {
+                entry.sleep = Sleep::OnQueue;
+                self.keepers += 1;
+            } else {
+                entry.sleep = Sleep::OnSlot;
+                self.clients += 1;
+            }
+        }
+        keeps
+    }
+
+    /// The owner of a slot is up again.
+    pub(super) fn wake_owner(&mut self, slot: u16) {
+        let Some(entry) = self.slot(slot) else {
+            return;
+        };
+        match core::mem::replace(&mut entry.sleep, Sleep::Awake) {
+            Sleep::Awake => {}
+            Sleep::OnQueue => self.keepers -= 1,
+            Sleep::OnSlot => self.clients -= 1,
+        }
+        if self.appointed == Some(slot) {
+            self.appointed = None;
         }
     }
 

@@ -5,13 +5,14 @@
 use kernel::{
     new_condvar, new_spinlock_irq,
     prelude::*,
-    sync::{CondVar, CondVarTimeoutResult, SpinLockIrq},
+    sync::{
+        atomic::{Acquire, Atomic, Relaxed},
+        CondVar, CondVarTimeoutResult, SpinLockIrq,
+    },
     time::Jiffies,
 };
 
 struct State {
-    /// How often it was raised.
-    count: u64,
     /// The device is being unbound.
     closed: bool,
 }
@@ -20,6 +21,8 @@ struct State {
 /// waits for is there, and [waits](Self::wait) if not: what happens in between is not missed.
 #[pin_data]
 pub(crate) struct Signal {
+    /// How often it was raised. Changed with the lock held.
+    count: Atomic<u64>,
     #[pin]
     state: SpinLockIrq<State>,
     #[pin]
@@ -41,7 +44,8 @@ pub(crate) enum Wake {
 impl Signal {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            state <- new_spinlock_irq!(State { count: 0, closed: false }),
+            count: Atomic::new(0),
+            state <- new_spinlock_irq!(State { closed: false }),
             raised <- new_condvar!(),
         })
     }
@@ -49,8 +53,8 @@ impl Signal {
     /// Wakes all that wait. Fit for any context.
     pub(crate) fn raise(&self) {
         {
-            let mut state = self.state.lock();
-            state.count = state.count.wrapping_add(1);
+            let _state = self.state.lock();
+            self.count.fetch_add(1u64, Relaxed);
         }
         self.raised.notify_all();
     }
@@ -63,7 +67,8 @@ impl Signal {
 
     /// How often it was raised until now.
     pub(crate) fn count(&self) -> u64 {
-        self.state.lock().count
+        // What is looked at next is looked at after it.
+        self.count.load(Acquire)
     }
 
     /// Sleeps until it is raised more often than `seen`.
@@ -74,13 +79,15 @@ impl Signal {
             if state.closed {
                 return Wake::Closed;
             }
-            if state.count != seen {
+            if self.count.load(Relaxed) != seen {
                 return Wake::Raised(left);
             }
             match self.raised.wait_interruptible_timeout(&mut state, left) {
                 CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
                 CondVarTimeoutResult::Signal { .. } => return Wake::Interrupted,
-                CondVarTimeoutResult::Timeout if state.count == seen && !state.closed => {
+                CondVarTimeoutResult::Timeout
+                    if self.count.load(Relaxed) == seen && !state.closed =>
+                {
                     return Wake::Timeout
                 }
                 // It came at the last moment.

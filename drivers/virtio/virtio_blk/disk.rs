@@ -552,12 +552,9 @@ impl Disk {
 
     /// Waits for a request that reads `input` bytes.
     fn wait(&self, queue: &Requests, slot: u16, input: usize) -> Result {
-        let written = match queue.with(|ring| ring.result(slot)) {
-            Some(result) => result?,
-            None => self
-                .function
-                .wait(queue.index(), Patience::Bounded, |ring| ring.result(slot))??,
-        };
+        let index = queue.index();
+        let done = self.function.wait_done(index, slot, Patience::Bounded)?;
+        let written = done?;
         let mut status = [0];
         queue.read(slot, STATUS, &mut status)?;
         match status[0] {

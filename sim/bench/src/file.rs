@@ -1,5 +1,7 @@
 //! Character devices as user space sees them, and the memory of user space.
 
+use std::ptr::NonNull;
+
 /// What stands behind a device node or a debugfs file. The user's buffers are addresses for
 /// [`crate::rt::file::copy_from_user`] and [`copy_to_user`](crate::rt::file::copy_to_user).
 pub trait CharDevice {
@@ -25,9 +27,33 @@ pub trait OpenFile {
     fn release(self: Box<Self>);
 }
 
+enum Bytes {
+    Own(Vec<u8>),
+    /// A caller's buffer, which only this map uses while it is here.
+    Lent(NonNull<[u8]>),
+}
+
 struct Area {
     start: usize,
-    bytes: Vec<u8>,
+    bytes: Bytes,
+}
+
+impl Area {
+    fn len(&self) -> usize {
+        match &self.bytes {
+            Bytes::Own(bytes) => bytes.len(),
+            Bytes::Lent(bytes) => bytes.len(),
+        }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        match &mut self.bytes {
+            Bytes::Own(bytes) => bytes,
+            // SAFETY: `lend`'s caller promised that it is valid and nobody else uses it, and this is the only reference to it
+            // that is ever made.
+            Bytes::Lent(bytes) => unsafe { bytes.as_mut() },
+        }
+    }
 }
 
 /// The memory of user space: areas that exist for the length of a call, at addresses that are the same in every life.
@@ -40,30 +66,49 @@ pub(crate) struct UserMemory {
 const FIRST: usize = 0x7f00_0000_1000;
 
 impl UserMemory {
-    /// Maps an area that holds `bytes`.
-    pub(crate) fn map(&mut self, bytes: Vec<u8>) -> usize {
-        let start =
-            self.areas.last().map_or(FIRST, |area| (area.start + area.bytes.len()).next_multiple_of(4096) + 4096);
+    fn push(&mut self, bytes: Bytes) -> usize {
+        let start = self.areas.last().map_or(FIRST, |area| (area.start + area.len()).next_multiple_of(4096) + 4096);
         self.areas.push(Area { start, bytes });
         start
     }
 
-    /// Unmaps the area that begins at `start` and returns its bytes.
+    /// Maps an area that holds `bytes`.
+    pub(crate) fn map(&mut self, bytes: Vec<u8>) -> usize {
+        self.push(Bytes::Own(bytes))
+    }
+
+    /// Maps the caller's buffer: what is written to the area is in it at once.
+    ///
+    /// # Safety
+    /// Until it is unmapped, or the last use of this map, the buffer must be valid for reads and writes, and nobody else may use
+    /// it.
+    pub(crate) unsafe fn lend(&mut self, bytes: NonNull<[u8]>) -> usize {
+        self.push(Bytes::Lent(bytes))
+    }
+
+    /// Unmaps the area that begins at `start` and returns its bytes, if they are its own.
     pub(crate) fn unmap(&mut self, start: usize) -> Vec<u8> {
-        let index = self.areas.iter().position(|area| area.start == start);
-        index.map(|index| self.areas.remove(index).bytes).unwrap_or_default()
+        let index = self.areas.iter().rposition(|area| area.start == start);
+        match index.map(|index| self.areas.remove(index).bytes) {
+            Some(Bytes::Own(bytes)) => bytes,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Unmaps everything: whoever is in a call never comes back.
+    pub(crate) fn abandon(&mut self) {
+        self.areas.clear();
     }
 
     fn range(&mut self, address: usize, len: usize) -> Option<&mut [u8]> {
-        let area =
-            self.areas.iter_mut().find(|area| address >= area.start && address - area.start <= area.bytes.len())?;
+        let area = self.areas.iter_mut().find(|area| address >= area.start && address - area.start <= area.len())?;
         let from = address - area.start;
-        area.bytes.get_mut(from..from.checked_add(len)?)
+        area.bytes().get_mut(from..from.checked_add(len)?)
     }
 
     pub(crate) fn available(&self, address: usize, len: usize) -> usize {
-        let area = self.areas.iter().find(|area| address >= area.start && address - area.start <= area.bytes.len());
-        area.map_or(0, |area| (area.bytes.len() - (address - area.start)).min(len))
+        let area = self.areas.iter().find(|area| address >= area.start && address - area.start <= area.len());
+        area.map_or(0, |area| (area.len() - (address - area.start)).min(len))
     }
 
     pub(crate) fn read(&mut self, address: usize, into: &mut [u8]) -> Option<()> {

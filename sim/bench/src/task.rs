@@ -47,13 +47,11 @@ pub enum Wake {
 pub(crate) enum State {
     Runnable,
     Waiting,
-    Done,
     /// It will never run again: it panicked, or hangs.
     Dead,
 }
 
 pub(crate) struct Wait {
-    key: usize,
     interruptible: bool,
     since: Nanos,
     timer: Option<TimerId>,
@@ -83,22 +81,32 @@ pub(crate) struct Task {
 
 #[derive(Default)]
 pub(crate) struct Tasks {
+    /// By number.
     pub(crate) list: Vec<Task>,
     /// The one whose stack we are on.
     pub(crate) current: Option<TaskId>,
+    /// Where it was found in the list last.
+    place: usize,
     next: u32,
     /// Tasks that became runnable, oldest first.
     queue: Vec<TaskId>,
+    /// What tasks wait for, since when, and who; in no particular order.
+    waiting: Vec<(usize, Nanos, TaskId)>,
 }
 
 impl Tasks {
     pub(crate) fn get(&mut self, id: TaskId) -> Option<&mut Task> {
-        self.list.iter_mut().find(|task| task.id == id)
+        let place = self.list.binary_search_by_key(&id, |task| task.id).ok()?;
+        self.list.get_mut(place)
     }
 
+    #[inline]
     pub(crate) fn running(&mut self) -> Option<&mut Task> {
         let id = self.current?;
-        self.get(id)
+        if self.list.get(self.place).is_none_or(|task| task.id != id) {
+            self.place = self.list.binary_search_by_key(&id, |task| task.id).ok()?;
+        }
+        self.list.get_mut(self.place)
     }
 
     pub(crate) fn has_queued(&self) -> bool {
@@ -266,8 +274,9 @@ pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, wha
         let id = task.id;
         let timer = deadline.map(|at| m.timers.set(at.max(now), TimerEvent::Task(id)));
         let task = m.tasks.running()?;
-        task.wait = Some(Wait { key, interruptible, since: now, timer, what, place });
+        task.wait = Some(Wait { interruptible, since: now, timer, what, place });
         task.state = State::Waiting;
+        m.tasks.waiting.push((key, now, id));
         m.event(|| Event::Block { on: what });
         None
     });
@@ -288,22 +297,19 @@ impl Machine {
         task.state = State::Runnable;
         task.wake = wake;
         let timer = task.wait.take().and_then(|wait| wait.timer);
-        let name = task.name.clone();
+        self.bus.fabric.event(|| Event::Wake { task: task.name.to_string() });
         if let Some(timer) = timer {
             self.timers.cancel(timer);
         }
+        self.tasks.waiting.retain(|(_, _, waiting)| *waiting != id);
         self.tasks.queue.push(id);
-        self.event(|| Event::Wake { task: name.to_string() });
     }
 
     /// Wakes the tasks that wait for `key`, at most `most`, those that wait longest first.
     pub(crate) fn wake(&mut self, key: usize, most: usize) -> usize {
         for woken in 0..most {
-            let waiting = self.tasks.list.iter().filter_map(|task| {
-                let wait = task.wait.as_ref().filter(|wait| wait.key == key && task.state == State::Waiting)?;
-                Some((wait.since, task.id))
-            });
-            let Some((_, id)) = waiting.min() else { return woken };
+            let waiting = self.tasks.waiting.iter().filter(|(other, ..)| *other == key);
+            let Some((_, id)) = waiting.map(|(_, since, id)| (*since, *id)).min() else { return woken };
             self.make_runnable(id, Wake::Woken);
         }
         most
@@ -361,7 +367,7 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
                 return Step::Stop(Outcome::Crashed);
             }
             if let Some(id) = until
-                && m.tasks.get(id).is_none_or(|task| task.state == State::Done)
+                && m.tasks.get(id).is_none()
             {
                 return Step::Stop(Outcome::Done);
             }
@@ -429,33 +435,31 @@ fn resume(id: TaskId) {
         return;
     };
     let (outer_task, outer_context, outer_module) = with(|m| {
-        let outer = (m.tasks.current, (m.bus.fabric.task, m.bus.fabric.context.clone()), m.module);
-        m.tasks.current = Some(id);
+        let (outer_task, outer_module) = (m.tasks.current.replace(id), m.module);
         m.stats.switches += 1;
         let now = m.now();
-        if let Some(task) = m.tasks.get(id) {
-            task.busy_since = now;
-            task.busy_operations = 0;
-            let (name, module) = (task.name.clone(), task.module);
-            m.module = module;
-            m.set_context(id.0 as u16, name.clone());
-            m.event(|| Event::Switch { task: name.to_string() });
-        }
-        outer
+        let Some(task) = m.tasks.running() else { return (outer_task, None, outer_module) };
+        task.busy_since = now;
+        task.busy_operations = 0;
+        m.module = task.module;
+        let fabric = &mut m.bus.fabric;
+        let outer = std::mem::replace(&mut fabric.context, task.name.clone());
+        let outer = (std::mem::replace(&mut fabric.task, id.0 as u16), outer);
+        fabric.event(|| Event::Switch { task: task.name.to_string() });
+        (outer_task, Some(outer), outer_module)
     });
     let was_running = machine::set_running(true);
     let result = fiber.resume(());
     machine::set_running(was_running);
     with(|m| {
-        if fiber.done()
-            && let Some(task) = m.tasks.get(id)
-        {
-            task.state = State::Done;
+        if fiber.done() {
+            m.tasks.list.retain(|task| task.id != id);
         }
         m.tasks.current = outer_task;
         m.module = outer_module;
-        m.set_context(outer_context.0, outer_context.1);
-        m.tasks.list.retain(|task| task.state != State::Done);
+        if let Some((task, context)) = outer_context {
+            m.set_context(task, context);
+        }
     });
     match result {
         corosensei::CoroutineResult::Return(()) => STACKS.with(|stacks| stacks.borrow_mut().push(fiber.into_stack())),
@@ -474,6 +478,8 @@ pub(crate) fn abandon_all() {
         }
         STACKS.with(|stacks| stacks.borrow_mut().push(fiber.into_stack()));
     }
+    // Buffers on those stacks may be lent to it.
+    machine::try_with(|m| m.user.abandon());
 }
 
 impl Machine {
@@ -546,7 +552,7 @@ impl Machine {
     #[inline]
     pub(crate) fn is_locked_up(&mut self) -> bool {
         let now = self.now();
-        let limits = self.limits;
+        let limits = &self.limits;
         let Some(task) = self.tasks.running() else { return false };
         task.busy_operations += 1;
         HEARTBEAT.store(HEARTBEAT.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::ptr::NonNull;
 use std::rc::Rc;
 
 use bringup_core::trace::Event;
@@ -98,12 +99,14 @@ impl File {
     /// # Errors
     /// The driver's.
     pub fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
-        let buffer = with(|m| m.user.map(vec![0; into.len()]));
-        let result = self.call("read", |open, pos| open.read(buffer, into.len(), pos));
-        let bytes = with(|m| m.user.unmap(buffer));
-        // What the driver wrote is the user's, whatever it returned.
-        into.copy_from_slice(&bytes);
-        result
+        let len = into.len();
+        // What the driver writes is the user's, whatever it returns.
+        let lent = NonNull::from(into);
+        // SAFETY: the buffer is borrowed until this returns, and `Lent` takes it back before, also when the driver panics. If
+        // this never returns, either the life has crashed, after which user memory is not used (`Machine::user_memory`), or all
+        // tasks are abandoned, and user memory with them.
+        let buffer = Lent(with(|m| unsafe { m.user.lend(lent) }));
+        self.call("read", |open, pos| open.read(buffer.0, len, pos))
     }
 
     /// Writes `from`, at the file's position.
@@ -141,6 +144,15 @@ impl File {
     /// Rust driver: the kernel gives it none.)
     pub fn seek(&self, pos: i64) {
         *self.pos.borrow_mut() = pos;
+    }
+}
+
+/// A buffer that is lent to user memory.
+struct Lent(usize);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        try_with(|m| m.user.unmap(self.0));
     }
 }
 

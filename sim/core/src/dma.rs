@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use vm_memory::iommu::{Error as IommuError, Iotlb, IotlbIterator, IovaRange};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, Iommu, IommuMemory, Permissions};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, Iommu, Permissions};
+
+pub use view::{DeviceMemory, device_memory};
 
 use crate::finding::Place;
 use crate::time::Nanos;
+
+mod view;
 
 /// The page size of the machine, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
@@ -130,6 +134,8 @@ struct Inner {
 #[derive(Debug)]
 pub struct IoSpace {
     inner: RwLock<Inner>,
+    /// Changes with the mappings.
+    generation: AtomicU64,
     /// The function may master the bus.
     open: AtomicBool,
     /// What was refused since the bus looked last: start, length, access.
@@ -176,6 +182,7 @@ impl IoSpace {
     pub fn new() -> Self {
         Self {
             inner: RwLock::new(Inner { tlb: Iotlb::new(), live: BTreeMap::new(), dead: VecDeque::new(), cursor: 0 }),
+            generation: AtomicU64::new(0),
             open: AtomicBool::new(false),
             refused: Mutex::new(Vec::new()),
             has_refused: AtomicBool::new(false),
@@ -190,6 +197,7 @@ impl IoSpace {
     }
 
     /// Takes what was noted since the last call.
+    #[inline]
     pub(crate) fn take_noted(&self) -> Vec<Noted> {
         if !self.noting.load(Ordering::Relaxed) {
             return Vec::new();
@@ -203,11 +211,19 @@ impl IoSpace {
     }
 
     /// Takes what was refused to accesses through [`DeviceMemory`] since the last call.
+    #[inline]
     pub(crate) fn take_refused(&self) -> Vec<(u64, u64, Permissions)> {
-        if !self.has_refused.swap(false, Ordering::Relaxed) {
+        if !self.has_refused.load(Ordering::Relaxed) {
             return Vec::new();
         }
+        self.has_refused.store(false, Ordering::Relaxed);
         std::mem::take(&mut self.refused.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether accesses through [`DeviceMemory`] may pass without being noted.
+    #[inline]
+    fn is_passing(&self) -> bool {
+        self.open.load(Ordering::Relaxed) && !self.noting.load(Ordering::Relaxed)
     }
 
     fn refuse(&self, iova: u64, len: u64, access: Permissions) {
@@ -251,6 +267,7 @@ impl IoSpace {
             unmapped_at: None,
         };
         inner.live.insert(iova, live);
+        self.generation.fetch_add(1, Ordering::Release);
         Some(iova)
     }
 
@@ -264,6 +281,7 @@ impl IoSpace {
             inner.dead.pop_front();
         }
         inner.dead.push_back(mapping.clone());
+        self.generation.fetch_add(1, Ordering::Release);
         Some(mapping)
     }
 
@@ -490,16 +508,6 @@ impl Ram {
     pub fn memory(&self) -> &GuestMemoryMmap {
         &self.memory
     }
-}
-
-/// A device's view of the machine's memory. It is a vm-memory `GuestMemory`, so code written against that (rust-vmm's
-/// `virtio-queue` and others) runs on it, and every access is translated and checked as the device's own DMA is.
-pub type DeviceMemory = IommuMemory<GuestMemoryMmap, IoSpace>;
-
-/// A view of `ram` through an I/O address space of its own.
-#[must_use]
-pub fn device_memory(ram: &Ram) -> DeviceMemory {
-    IommuMemory::new(ram.memory.clone(), IoSpace::new(), true, ())
 }
 
 #[cfg(test)]

@@ -369,6 +369,9 @@ impl Fabric {
             }
             return Err(DmaError::NoBusMaster);
         }
+        if let Some(at) = port.memory.resolve(iova, len, access) {
+            return Ok(at);
+        }
         match port.io_space().resolve(iova, len, access) {
             Ok(at) => Ok(at),
             Err(fault) => {

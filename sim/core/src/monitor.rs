@@ -180,15 +180,16 @@ impl Sight<'_> {
     /// device to read or to write; `into` is as it was then. Nothing is filed and no time passes.
     #[must_use]
     pub fn peek(&self, iova: u64, into: &mut [u8]) -> bool {
-        let len = into.len() as u64;
-        let Some(mapping) = self.port.io_space().mapping_at(iova, len) else { return false };
-        let Some(at) = mapping.physical.0.checked_add(iova - mapping.iova) else { return false };
-        self.fabric.ram.memory().read_slice(into, vm_memory::GuestAddress(at)).is_ok()
+        let Some((at, _)) = self.port.memory.locate(iova, into.len() as u64) else { return false };
+        self.fabric.ram.memory().read_slice(into, at).is_ok()
     }
 
     /// Why the device may not read (or write) these bytes; `None` if it may.
     #[must_use]
     pub fn fault(&self, iova: u64, len: u64, access: Permissions) -> Option<Fault> {
+        if self.port.memory.resolve(iova, len, access).is_some() {
+            return None;
+        }
         self.port.io_space().fault(iova, len, access)
     }
 

@@ -32,6 +32,8 @@ pub struct mutex {
     pub(crate) held: Cell<bool>,
     /// The process that holds it; meaningless while nobody does.
     pub(crate) holder: Cell<pid_t>,
+    /// How many tasks wait for it.
+    pub(crate) waiters: Cell<usize>,
     pub(crate) name: *const c_char,
 }
 

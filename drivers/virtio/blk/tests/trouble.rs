@@ -178,6 +178,14 @@ fn a_disk_that_is_pulled_out_ends_its_requests() {
     assert_clean(&bench.finish());
 }
 
+fn plain_with_latency(latency: u64) -> VirtioPci {
+    let options = BlkOptions {
+        latency,
+        ..BlkOptions::default()
+    };
+    disk(MIB, options)
+}
+
 #[test]
 fn a_signal_ends_a_wait_and_the_slot_comes_back_later() {
     let options = BlkOptions {
@@ -196,6 +204,60 @@ fn a_signal_ends_a_wait_and_the_slot_comes_back_later() {
         assert_eq!(file.read(&mut [0; 512]), Ok(512));
     }
     drop(file);
+    assert_clean(&bench.finish());
+}
+
+#[test]
+fn an_interrupt_wakes_only_those_whose_requests_are_done() {
+    let bench = bench(plain_with_latency(1_000_000));
+    let reader = |_| {
+        bench.spawn("reader", || {
+            let file = bringup_bench::open("vblk0")?;
+            for _ in 0..10 {
+                file.seek(0);
+                file.read(&mut [0; 512])?;
+            }
+            Ok::<_, Errno>(())
+        })
+    };
+    let jobs: Vec<_> = (0..30).map(reader).collect();
+    for job in &jobs {
+        assert_eq!(bench.join(job).unwrap(), Ok(()));
+    }
+    let report = bench.finish();
+    assert_clean(&report);
+    // 300 requests: each puts its reader to sleep once. With every reader woken by every interrupt it would be a multiple.
+    assert!(report.stats.switches < 900, "{}", report.stats.switches);
+}
+
+#[test]
+fn whoever_looks_after_the_queue_and_gives_up_leaves_it_to_another() {
+    let bench = bench(plain_with_latency(50_000_000));
+    let read = || bringup_bench::open("vblk0")?.read(&mut [0; 512]);
+    let first = bench.spawn("first", read);
+    let others = [bench.spawn("second", read), bench.spawn("third", read)];
+    bench.advance(1_000_000);
+    bench.signal(&first);
+    assert_eq!(bench.join(&first).unwrap(), Err(EINTR));
+    for other in &others {
+        assert_eq!(bench.join(other).unwrap(), Ok(512));
+    }
+    // Nobody waited for a time-out.
+    assert!(bench.now() < 1_000_000_000, "{}", bench.now());
+    assert_clean(&bench.finish());
+}
+
+#[test]
+fn all_who_wait_are_sent_away_when_the_device_is_unbound() {
+    let bench = bench(plain_with_latency(5_000_000_000));
+    let read = || bringup_bench::open("vblk0")?.read(&mut [0; 512]);
+    let jobs = [(); 3].map(|()| bench.spawn("reader", read));
+    bench.advance(1_000_000);
+    bench.unbind("disk").unwrap();
+    for job in &jobs {
+        assert_eq!(bench.join(job).unwrap(), Err(ENODEV));
+    }
+    assert!(bench.now() < 1_000_000_000, "{}", bench.now());
     assert_clean(&bench.finish());
 }
 

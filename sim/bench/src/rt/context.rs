@@ -4,6 +4,7 @@ use std::panic::Location;
 
 pub use bringup_core::Barrier;
 
+use super::point::AtPoint;
 use crate::machine::try_with;
 
 /// What a barrier, and opening a section that was closed to interrupts or other tasks, costs in virtual nanoseconds: a loop
@@ -48,15 +49,15 @@ pub fn preempt_disable() {
     });
 }
 
-/// Takes back one [`preempt_disable`]. A point.
+/// Takes back one [`preempt_disable`]. A point; nothing outside a task.
 pub fn preempt_enable() {
-    try_with(|m| {
-        if let Some(task) = m.tasks.running() {
-            task.preempt = task.preempt.saturating_sub(1);
-        }
+    let at = try_with(|m| {
+        let Some(task) = m.tasks.running() else { return AtPoint::GoOn };
+        task.preempt = task.preempt.saturating_sub(1);
         m.bus.fabric.advance(STEP);
+        m.at_point()
     });
-    super::point();
+    at.unwrap_or(AtPoint::GoOn).pass();
 }
 
 /// Turns interrupts off on the (only) processor; nests.
@@ -68,15 +69,15 @@ pub fn local_irq_disable() {
     });
 }
 
-/// Takes back one [`local_irq_disable`]. A point.
+/// Takes back one [`local_irq_disable`]. A point; nothing outside a task.
 pub fn local_irq_enable() {
-    try_with(|m| {
-        if let Some(task) = m.tasks.running() {
-            task.irqs_off = task.irqs_off.saturating_sub(1);
-        }
+    let at = try_with(|m| {
+        let Some(task) = m.tasks.running() else { return AtPoint::GoOn };
+        task.irqs_off = task.irqs_off.saturating_sub(1);
         m.bus.fabric.advance(STEP);
+        m.at_point()
     });
-    super::point();
+    at.unwrap_or(AtPoint::GoOn).pass();
 }
 
 /// Whether the caller runs with interrupts off: in a handler, or between [`local_irq_disable`] and [`local_irq_enable`].
@@ -88,8 +89,11 @@ pub fn irqs_disabled() -> bool {
 /// A moment of a loop that waits for memory to change: time passes, and what is due happens. A point.
 #[inline]
 pub fn spin() {
-    try_with(|m| m.bus.fabric.advance(1));
-    super::point();
+    let at = try_with(|m| {
+        m.bus.fabric.advance(1);
+        m.at_point()
+    });
+    at.unwrap_or(AtPoint::GoOn).pass();
 }
 
 /// Counts the lives of this thread, from 1; 0 outside. What happens "once" in Linux happens once a life.
@@ -110,14 +114,20 @@ pub fn relax() {
     super::point();
 }
 
+/// As [`relax`], and nothing outside a task or in a life that has crashed.
+pub fn moment() {
+    super::point::point_after(STEP);
+}
+
 /// A memory barrier. A point: devices may work, and interrupts arrive. The machine takes every barrier for a full one; monitors are
 /// told which it was.
 #[track_caller]
 pub fn barrier(kind: Barrier) {
     let place = Location::caller();
-    try_with(|m| {
+    let at = try_with(|m| {
         m.bus.fabric.advance(STEP);
         super::watch::show_barrier(m, kind, place);
+        m.at_point()
     });
-    super::point();
+    at.unwrap_or(AtPoint::GoOn).pass();
 }

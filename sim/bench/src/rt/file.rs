@@ -6,10 +6,12 @@ use std::rc::Rc;
 use bringup_core::Place;
 
 use super::errno::{EEXIST, EFAULT, ENOENT};
+use super::point::AtPoint;
 use super::sched;
+use crate::file::UserMemory;
 pub use crate::file::{CharDevice, OpenFile};
 use crate::ledger::Kind;
-use crate::machine::{Chardev, DebugNode, with};
+use crate::machine::{Chardev, DebugNode, Machine, with};
 
 /// Registers a misc device under `/dev/NAME` (`misc_register`).
 ///
@@ -102,9 +104,8 @@ pub fn debugfs_remove(id: u32) {
 #[track_caller]
 pub fn copy_from_user(address: usize, into: &mut [u8]) -> Result<(), i32> {
     sched::might_sleep_at("a copy from user memory", Location::caller());
-    with(|m| m.user.read(address, into)).ok_or(EFAULT)?;
-    super::point();
-    Ok(())
+    let (done, at) = with(|m| (m.user_memory().and_then(|user| user.read(address, into)), m.at_point()));
+    after_copy(done, at)
 }
 
 /// Copies to user memory.
@@ -114,13 +115,26 @@ pub fn copy_from_user(address: usize, into: &mut [u8]) -> Result<(), i32> {
 #[track_caller]
 pub fn copy_to_user(address: usize, from: &[u8]) -> Result<(), i32> {
     sched::might_sleep_at("a copy to user memory", Location::caller());
-    with(|m| m.user.write(address, from)).ok_or(EFAULT)?;
-    super::point();
+    let (done, at) = with(|m| (m.user_memory().and_then(|user| user.write(address, from)), m.at_point()));
+    after_copy(done, at)
+}
+
+/// A copy that succeeded is a point.
+fn after_copy(done: Option<()>, at: AtPoint) -> Result<(), i32> {
+    done.ok_or(EFAULT)?;
+    at.pass();
     Ok(())
+}
+
+impl Machine {
+    /// The memory of the running task's process; `None` in a life that has crashed, where buffers may be gone that were lent.
+    fn user_memory(&mut self) -> Option<&mut UserMemory> {
+        (!self.crashed).then_some(&mut self.user)
+    }
 }
 
 /// How many bytes from `address` on are the caller's, at most `len`: what a copy that ends early can copy.
 #[must_use]
 pub fn user_bytes(address: usize, len: usize) -> usize {
-    with(|m| m.user.available(address, len))
+    with(|m| m.user_memory().map_or(0, |user| user.available(address, len)))
 }

@@ -45,7 +45,7 @@ impl Machine {
 #[track_caller]
 pub fn mmio_read(address: usize, width: u8, _relaxed: bool) -> u64 {
     let place = Location::caller();
-    let (value, due) = with(|m| {
+    let (value, at) = with(|m| {
         m.last_place = Some(place);
         let value = match m.iomap_at(address, "read", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
@@ -54,11 +54,9 @@ pub fn mmio_read(address: usize, width: u8, _relaxed: bool) -> u64 {
             Some((map, offset)) => m.out_of_map(&map, offset, width, "read", place),
             None => u64::MAX >> (64 - 8 * u32::from(width)),
         };
-        (value, m.point_is_due())
+        (value, m.at_point())
     });
-    if due {
-        super::point::deliver(false);
-    }
+    at.pass();
     value
 }
 
@@ -67,7 +65,7 @@ pub fn mmio_read(address: usize, width: u8, _relaxed: bool) -> u64 {
 #[track_caller]
 pub fn mmio_write(address: usize, width: u8, value: u64, _relaxed: bool) {
     let place = Location::caller();
-    let due = with(|m| {
+    let at = with(|m| {
         m.last_place = Some(place);
         match m.iomap_at(address, "write", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
@@ -80,11 +78,9 @@ pub fn mmio_write(address: usize, width: u8, value: u64, _relaxed: bool) {
             }
             None => {}
         }
-        m.point_is_due()
+        m.at_point()
     });
-    if due {
-        super::point::deliver(false);
-    }
+    at.pass();
 }
 
 impl Machine {

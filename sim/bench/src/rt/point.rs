@@ -2,7 +2,7 @@
 
 use bringup_core::choice::Point;
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Finding};
+use bringup_core::{DeviceId, Finding, Nanos};
 
 use crate::irq::Source;
 use crate::machine::{Callback, Machine, TimerEvent, try_with, with};
@@ -30,8 +30,42 @@ enum Due {
 /// Lets happen what is due here, as the chooser says. Nothing outside a task.
 #[inline]
 pub fn point() {
-    if try_with(|m| m.point_is_due()) == Some(true) {
-        deliver(false);
+    try_with(Machine::at_point).unwrap_or(AtPoint::GoOn).pass();
+}
+
+/// Lets a moment of the processor's time pass, and then is a point; nothing outside a task, and in a life that has crashed.
+#[inline]
+pub(crate) fn point_after(span: Nanos) {
+    let at = try_with(|m| {
+        if m.crashed || m.tasks.current.is_none() {
+            return AtPoint::GoOn;
+        }
+        m.bus.fabric.advance(span);
+        m.at_point()
+    });
+    at.unwrap_or(AtPoint::GoOn).pass();
+}
+
+/// What is to happen at a point, once the machine is free to be used.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtPoint {
+    GoOn,
+    /// Something is due.
+    Deliver,
+    /// Another task goes on.
+    Yield,
+}
+
+impl AtPoint {
+    /// Lets it happen.
+    #[inline]
+    pub(crate) fn pass(self) {
+        match self {
+            Self::GoOn => {}
+            Self::Deliver => deliver(false),
+            Self::Yield => task::yield_now(),
+        }
     }
 }
 
@@ -40,29 +74,41 @@ pub(crate) fn idle_point() {
     deliver(true);
 }
 
+/// What comes next at a point.
+enum Step {
+    LockedUp,
+    Do(Due),
+    Yield,
+    GoOn,
+}
+
 #[cold]
 pub(crate) fn deliver(idle: bool) {
-    if with(|m| m.is_locked_up()) {
-        locked_up();
-    }
     let mut put_off = (false, false);
-    while let Some(due) = with(|m| m.next_due(idle, &mut put_off)) {
-        match due {
-            Due::Irq(irq) => rt::irq::handle(irq),
-            Due::Timer { key, callback } => rt::time::fire(key, callback),
-            Due::Work { key } => rt::work::start(key),
+    loop {
+        let step = with(|m| {
+            if m.is_locked_up() {
+                return Step::LockedUp;
+            }
+            match m.next_due(idle, &mut put_off) {
+                Some(due) => Step::Do(due),
+                None if !idle && m.preempts_here() => Step::Yield,
+                None => Step::GoOn,
+            }
+        });
+        match step {
+            Step::LockedUp => locked_up(),
+            Step::Do(Due::Irq(irq)) => rt::irq::handle(irq),
+            Step::Do(Due::Timer { key, callback }) => rt::time::fire(key, callback),
+            Step::Do(Due::Work { key }) => rt::work::start(key),
+            Step::Yield => return task::yield_now(),
+            Step::GoOn => return,
         }
-        if with(|m| m.is_locked_up()) {
-            locked_up();
-        }
-    }
-    if !idle && with(|m| m.preempts_here()) {
-        task::yield_now();
     }
 }
 
 /// Reports a task that never sleeps and ends it.
-fn locked_up() {
+fn locked_up() -> ! {
     with(|m| {
         let now = m.now();
         let Some(task) = m.tasks.running() else { return };
@@ -75,13 +121,18 @@ fn locked_up() {
 }
 
 impl Machine {
-    /// Whether anything is to be done at a point. Errs on the side of yes.
+    /// What is to be done at a point. Takes the choice whether to go on, if that is all there is to choose.
     #[inline]
-    pub(crate) fn point_is_due(&mut self) -> bool {
+    pub(crate) fn at_point(&mut self) -> AtPoint {
         if self.crashed || self.tasks.current.is_none() {
-            return false;
+            AtPoint::GoOn
+        } else if self.is_locked_up() || self.something_is_due() {
+            AtPoint::Deliver
+        } else if self.preempts_here() {
+            AtPoint::Yield
+        } else {
+            AtPoint::GoOn
         }
-        self.is_locked_up() || self.something_is_due() || self.tasks.has_queued()
     }
 
     /// Whether a device, a timer or an interrupt is due.

@@ -87,7 +87,7 @@ unsafe impl Backend for MutexBackend {
     type GuardState = ();
 
     unsafe fn init(ptr: *mut Self::State, name: *const c_char, _key: *mut bindings::lock_class_key) {
-        let free = bindings::mutex { held: Cell::new(false), holder: Cell::new(0), name };
+        let free = bindings::mutex { held: Cell::new(false), holder: Cell::new(0), waiters: Cell::new(0), name };
         // SAFETY: the caller's contract.
         unsafe { ptr.write(free) };
     }
@@ -103,7 +103,9 @@ unsafe impl Backend for MutexBackend {
             if mutex.holder.get() == machine::current_pid() {
                 super::deadlock(mutex.name);
             }
+            mutex.waiters.set(mutex.waiters.get() + 1);
             machine::wait(mutex.key(), None, false, WHAT);
+            mutex.waiters.set(mutex.waiters.get() - 1);
         }
         mutex.hold();
     }
@@ -122,7 +124,9 @@ unsafe impl Backend for MutexBackend {
         // SAFETY: the caller's contract.
         let mutex = unsafe { &*ptr };
         mutex.held.set(false);
-        machine::wake_one(mutex.key());
+        if mutex.waiters.get() != 0 {
+            machine::wake_one(mutex.key());
+        }
         // The mutex may be gone after this: its next holder can free it.
         crate::sync::point();
     }

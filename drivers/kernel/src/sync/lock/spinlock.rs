@@ -90,7 +90,7 @@ impl bindings::spinlock_t {
         machine::preempt_disable();
         let free = !self.held.replace(true);
         if !free {
-            preempt_enable();
+            machine::preempt_enable();
         }
         free
     }
@@ -98,7 +98,7 @@ impl bindings::spinlock_t {
     fn release(&self) {
         self.held.set(false);
         // The lock may be gone after this: whoever runs next can free it.
-        preempt_enable();
+        machine::preempt_enable();
     }
 
     #[track_caller]
@@ -106,13 +106,6 @@ impl bindings::spinlock_t {
         if !self.held.get() {
             super::not_held(self.name);
         }
-    }
-}
-
-/// Takes back one `preempt_disable`. There was none if no task runs.
-fn preempt_enable() {
-    if crate::sync::in_task() {
-        machine::preempt_enable();
     }
 }
 

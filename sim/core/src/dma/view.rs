@@ -1,0 +1,210 @@
+//! A device's view of the machine's memory, which remembers translations as an IOMMU does.
+
+use std::cell::RefCell;
+use std::iter::FusedIterator;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use vm_memory::guest_memory::{GuestMemorySliceIterator, Result as MemoryResult};
+use vm_memory::{
+    GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryMmap, IommuMemory, Permissions, VolatileSlice,
+};
+
+use super::{IoSpace, Ram};
+
+/// A device's view of the machine's memory. It is a vm-memory `GuestMemory`, so code written against that (rust-vmm's
+/// `virtio-queue` and others) runs on it, and every access is translated and checked as the device's own DMA is.
+///
+/// It keeps a copy of the mappings of its [`IoSpace`], good as long as they do not change: a device that looks up the same
+/// rings and buffers all the time takes no lock for it. What the copy does not allow, is to be noted, or comes while the bus
+/// is closed goes to the space itself, which says why not.
+#[derive(Clone, Debug)]
+pub struct DeviceMemory {
+    behind: IommuMemory<GuestMemoryMmap, IoSpace>,
+    known: RefCell<Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    /// Of the space, when it was copied.
+    generation: u64,
+    /// By address.
+    ranges: Vec<Range>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    iova: u64,
+    len: u64,
+    physical: u64,
+    permissions: Permissions,
+}
+
+/// A view of `ram` through an I/O address space of its own.
+#[must_use]
+pub fn device_memory(ram: &Ram) -> DeviceMemory {
+    DeviceMemory {
+        behind: IommuMemory::new(ram.memory().clone(), IoSpace::new(), true, ()),
+        known: RefCell::new(Known { generation: 0, ranges: Vec::new() }),
+    }
+}
+
+impl DeviceMemory {
+    /// The I/O address space.
+    #[must_use]
+    pub fn iommu(&self) -> &Arc<IoSpace> {
+        self.behind.iommu()
+    }
+
+    /// Where in the machine's memory bytes lie that are all in one mapping, and what the device may do there; whether or not it
+    /// may master the bus.
+    #[inline]
+    pub(crate) fn locate(&self, iova: u64, len: u64) -> Option<(GuestAddress, Permissions)> {
+        let mut known = self.known.borrow_mut();
+        if known.generation != self.iommu().generation.load(Ordering::Acquire) {
+            known.copy(self.iommu());
+        }
+        let after = known.ranges.partition_point(|range| range.iova <= iova);
+        let range = known.ranges.get(after.checked_sub(1)?)?;
+        let skipped = iova - range.iova;
+        let inside = skipped < range.len && len <= range.len - skipped;
+        inside.then(|| (GuestAddress(range.physical + skipped), range.permissions))
+    }
+
+    /// Where the bytes lie, if the device may reach them so when it may master the bus.
+    #[inline]
+    pub(crate) fn resolve(&self, iova: u64, len: u64, access: Permissions) -> Option<GuestAddress> {
+        let (at, permissions) = self.locate(iova, len)?;
+        permissions.allow(access).then_some(at)
+    }
+
+    /// The bytes, if nothing stands against it and nobody is to be told.
+    #[inline]
+    fn slice(&self, iova: u64, len: usize, access: Permissions) -> Option<VolatileSlice<'_>> {
+        if !self.iommu().is_passing() {
+            return None;
+        }
+        let at = self.resolve(iova, len as u64, access)?;
+        self.behind.get_backend().get_slice(at, len).ok()
+    }
+}
+
+impl Known {
+    #[cold]
+    fn copy(&mut self, space: &IoSpace) {
+        let inner = space.read();
+        // It changes only while the space is locked.
+        self.generation = space.generation.load(Ordering::Acquire);
+        self.ranges.clear();
+        self.ranges.extend(inner.live.values().map(|mapping| Range {
+            iova: mapping.iova,
+            len: mapping.len,
+            physical: mapping.physical.0,
+            permissions: mapping.direction.permissions(),
+        }));
+    }
+}
+
+impl GuestMemory for DeviceMemory {
+    type PhysicalMemory = GuestMemoryMmap;
+    type Bitmap = ();
+
+    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
+        self.slice(addr.0, count, access).is_some() || self.behind.check_range(addr, count, access)
+    }
+
+    #[inline]
+    fn get_slices<'a>(
+        &'a self,
+        addr: GuestAddress,
+        count: usize,
+        access: Permissions,
+    ) -> MemoryResult<impl GuestMemorySliceIterator<'a, ()>> {
+        match self.slice(addr.0, count, access) {
+            Some(slice) => Ok(Slices::Known((count != 0).then_some(slice))),
+            None => self.behind.get_slices(addr, count, access).map(Slices::Walked),
+        }
+    }
+}
+
+/// What an access is made of.
+enum Slices<'a, W> {
+    /// A mapping leads to one piece of memory.
+    Known(Option<VolatileSlice<'a>>),
+    /// What the space says.
+    Walked(W),
+}
+
+impl<'a, W: Iterator<Item = MemoryResult<VolatileSlice<'a>>>> Iterator for Slices<'a, W> {
+    type Item = MemoryResult<VolatileSlice<'a>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Known(slice) => slice.take().map(Ok),
+            Self::Walked(walk) => walk.next(),
+        }
+    }
+}
+
+impl<'a, W: FusedIterator<Item = MemoryResult<VolatileSlice<'a>>>> FusedIterator for Slices<'a, W> {}
+
+impl<'a, W: GuestMemorySliceIterator<'a, ()>> GuestMemorySliceIterator<'a, ()> for Slices<'a, W> {}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::Bytes;
+
+    use super::super::{Direction, MappingKind, NewMapping};
+    use super::*;
+
+    fn mapped(memory: &DeviceMemory, ram: &mut Ram, direction: Direction) -> u64 {
+        let physical = ram.alloc(100, 0).unwrap();
+        let kind = MappingKind::Coherent;
+        let new = NewMapping { physical, len: 100, mask: u64::MAX, direction, kind, place: None, at: 0 };
+        memory.iommu().map(&new).unwrap()
+    }
+
+    fn write(memory: &DeviceMemory, iova: u64) -> bool {
+        memory.write_slice(&[1; 8], GuestAddress(iova)).is_ok()
+    }
+
+    #[test]
+    fn what_is_unmapped_is_out_of_reach_although_it_was_known() {
+        let mut ram = Ram::new(1 << 20).unwrap();
+        let memory = device_memory(&ram);
+        memory.iommu().set_open(true);
+        let first = mapped(&memory, &mut ram, Direction::Bidirectional);
+        let second = mapped(&memory, &mut ram, Direction::Bidirectional);
+        assert!(write(&memory, first) && write(&memory, second));
+        memory.iommu().unmap(first, 1).unwrap();
+        assert!(!write(&memory, first) && write(&memory, second));
+        assert_eq!(memory.iommu().take_refused(), [(first, 8, Permissions::Write)]);
+    }
+
+    #[test]
+    fn what_is_known_is_refused_against_its_direction_over_its_end_and_with_the_bus_closed() {
+        let mut ram = Ram::new(1 << 20).unwrap();
+        let memory = device_memory(&ram);
+        memory.iommu().set_open(true);
+        let iova = mapped(&memory, &mut ram, Direction::ToDevice);
+        let read = |at: u64| memory.read_obj::<u64>(GuestAddress(at)).is_ok();
+        assert!(read(iova) && read(iova + 92));
+        assert!(!read(iova + 93) && !read(iova - 1) && !read(iova + 100) && !read(u64::MAX));
+        assert!(!write(&memory, iova));
+        memory.iommu().set_open(false);
+        assert!(!read(iova));
+    }
+
+    #[test]
+    fn what_is_known_is_noted_all_the_same() {
+        let mut ram = Ram::new(1 << 20).unwrap();
+        let memory = device_memory(&ram);
+        memory.iommu().set_open(true);
+        let iova = mapped(&memory, &mut ram, Direction::Bidirectional);
+        assert!(write(&memory, iova));
+        memory.iommu().set_noting(true);
+        assert!(write(&memory, iova));
+        assert_eq!(memory.iommu().take_noted().len(), 1);
+    }
+}
