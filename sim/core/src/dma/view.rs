@@ -122,7 +122,7 @@ impl GuestMemory for DeviceMemory {
     ) -> MemoryResult<impl GuestMemorySliceIterator<'a, ()>> {
         match self.slice(addr.0, count, access) {
             Some(slice) => Ok(Slices::Known((count != 0).then_some(slice))),
-            None => self.behind.get_slices(addr, count, access).map(Slices::Walked),
+            None => self.behind.get_slices(addr, count, access).map(|walk| Slices::Walked(Box::new(walk))),
         }
     }
 }
@@ -131,8 +131,8 @@ impl GuestMemory for DeviceMemory {
 enum Slices<'a, W> {
     /// A mapping leads to one piece of memory.
     Known(Option<VolatileSlice<'a>>),
-    /// What the space says.
-    Walked(W),
+    /// What the space says. It is large, and rare.
+    Walked(Box<W>),
 }
 
 impl<'a, W: Iterator<Item = MemoryResult<VolatileSlice<'a>>>> Iterator for Slices<'a, W> {
