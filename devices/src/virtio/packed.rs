@@ -8,7 +8,7 @@ use std::sync::atomic::{Ordering, fence};
 use bringup_core::dma::DeviceMemory;
 use bringup_spec::virtio::feature;
 use bringup_spec::virtio::ring::{desc, packed};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::queue::{Broken, Chain, Element, Setup, longest_chain};
 

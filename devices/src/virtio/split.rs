@@ -5,7 +5,7 @@ use std::sync::atomic::{Ordering, fence};
 use bringup_core::dma::DeviceMemory;
 use bringup_spec::virtio::{feature, ring::split};
 use virtio_queue::{Queue as RawQueue, QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::queue::{Broken, Chain, Element, Setup, longest_chain};
 

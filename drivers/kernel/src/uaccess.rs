@@ -6,7 +6,7 @@ use crate::error::{code::*, Result};
 use crate::ffi::{c_void, CStr};
 use crate::fs::file;
 use crate::io::{IoCopyable, SysMem, SysMemBackend};
-use crate::machine::file::{copy_from_user, copy_to_user, user_bytes};
+use crate::machine::file as machine_file;
 use crate::ptr::KnownSize;
 use crate::transmute::{AsBytes, FromBytes};
 use core::mem::MaybeUninit;
@@ -58,8 +58,7 @@ impl UserPtr {
 /// May sleep.
 #[track_caller]
 pub(crate) fn copy_in(from: UserPtr, into: &mut [u8]) -> usize {
-    let there = user_bytes(from.addr(), into.len());
-    copy_from_user(from.addr(), &mut into[..there]).map_or(0, |()| there)
+    machine_file::copy_in(from.addr(), into)
 }
 
 /// Copies to user space up to the first byte that is not there; returns how many bytes that were.
@@ -67,8 +66,7 @@ pub(crate) fn copy_in(from: UserPtr, into: &mut [u8]) -> usize {
 /// May sleep.
 #[track_caller]
 pub(crate) fn copy_out(from: &[u8], to: UserPtr) -> usize {
-    let there = user_bytes(to.addr(), from.len());
-    copy_to_user(to.addr(), &from[..there]).map_or(0, |()| there)
+    machine_file::copy_out(to.addr(), from)
 }
 
 /// A piece of user space: an address and a length in bytes, neither of them checked yet.

@@ -5,7 +5,7 @@ use std::panic::Location;
 pub use bringup_core::Barrier;
 
 use super::point::AtPoint;
-use crate::machine::try_with;
+use crate::machine::{Machine, try_with};
 
 /// What a barrier, and opening a section that was closed to interrupts or other tasks, costs in virtual nanoseconds: a loop
 /// of nothing else must get somewhere.
@@ -27,17 +27,22 @@ pub enum Context {
 /// The caller's context.
 #[must_use]
 pub fn context() -> Context {
-    try_with(|m| {
-        if m.irqs.depth() > 0 {
+    try_with(Machine::context).unwrap_or(Context::Outside)
+}
+
+impl Machine {
+    /// The context of whoever runs.
+    #[inline]
+    pub(crate) fn context(&mut self) -> Context {
+        if self.irqs.depth() > 0 {
             return Context::HardIrq;
         }
-        match m.tasks.running() {
+        match self.tasks.running() {
             None => Context::Outside,
             Some(task) if task.preempt > 0 || task.irqs_off > 0 => Context::Atomic,
             Some(_) => Context::Process,
         }
-    })
-    .unwrap_or(Context::Outside)
+    }
 }
 
 /// Forbids other tasks to run until [`preempt_enable`]; nests.

@@ -103,9 +103,12 @@ pub fn debugfs_remove(id: u32) {
 /// `EFAULT` when any byte of the range is not the caller's; nothing is copied then.
 #[track_caller]
 pub fn copy_from_user(address: usize, into: &mut [u8]) -> Result<(), i32> {
-    sched::might_sleep_at("a copy from user memory", Location::caller());
-    let (done, at) = with(|m| (m.user_memory().and_then(|user| user.read(address, into)), m.at_point()));
-    after_copy(done, at)
+    sched::might_sleep_at(READ, Location::caller());
+    let at = with(|m| {
+        m.user_memory()?.read(address, into)?;
+        Some(m.at_point())
+    });
+    at.ok_or(EFAULT).map(AtPoint::pass)
 }
 
 /// Copies to user memory.
@@ -114,16 +117,12 @@ pub fn copy_from_user(address: usize, into: &mut [u8]) -> Result<(), i32> {
 /// `EFAULT` when any byte of the range is not the caller's; nothing is copied then.
 #[track_caller]
 pub fn copy_to_user(address: usize, from: &[u8]) -> Result<(), i32> {
-    sched::might_sleep_at("a copy to user memory", Location::caller());
-    let (done, at) = with(|m| (m.user_memory().and_then(|user| user.write(address, from)), m.at_point()));
-    after_copy(done, at)
-}
-
-/// A copy that succeeded is a point.
-fn after_copy(done: Option<()>, at: AtPoint) -> Result<(), i32> {
-    done.ok_or(EFAULT)?;
-    at.pass();
-    Ok(())
+    sched::might_sleep_at(WRITE, Location::caller());
+    let at = with(|m| {
+        m.user_memory()?.write(address, from)?;
+        Some(m.at_point())
+    });
+    at.ok_or(EFAULT).map(AtPoint::pass)
 }
 
 impl Machine {
@@ -133,8 +132,37 @@ impl Machine {
     }
 }
 
-/// How many bytes from `address` on are the caller's, at most `len`: what a copy that ends early can copy.
-#[must_use]
-pub fn user_bytes(address: usize, len: usize) -> usize {
-    with(|m| m.user_memory().map_or(0, |user| user.available(address, len)))
+/// Copies to user memory up to the first byte that is not the caller's; returns how many bytes that were.
+#[track_caller]
+pub fn copy_out(address: usize, from: &[u8]) -> usize {
+    let place = Location::caller();
+    let copied = with(|m| {
+        m.check_sleep(WRITE, place);
+        let user = m.user_memory()?;
+        let there = user.available(address, from.len());
+        user.write(address, &from[..there])?;
+        Some((there, m.at_point()))
+    });
+    let Some((there, at)) = copied else { return 0 };
+    at.pass();
+    there
 }
+
+/// Copies from user memory up to the first byte that is not the caller's; returns how many bytes that were.
+#[track_caller]
+pub fn copy_in(address: usize, into: &mut [u8]) -> usize {
+    let place = Location::caller();
+    let copied = with(|m| {
+        m.check_sleep(READ, place);
+        let user = m.user_memory()?;
+        let there = user.available(address, into.len());
+        user.read(address, &mut into[..there])?;
+        Some((there, m.at_point()))
+    });
+    let Some((there, at)) = copied else { return 0 };
+    at.pass();
+    there
+}
+
+const READ: &str = "a copy from user memory";
+const WRITE: &str = "a copy to user memory";

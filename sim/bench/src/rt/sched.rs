@@ -5,7 +5,7 @@ use std::panic::Location;
 use bringup_core::{Nanos, Place};
 
 use super::context::{Context, context};
-use crate::machine::{try_with, with};
+use crate::machine::{Machine, try_with, with};
 use crate::rules;
 use crate::task::{self, TaskId};
 
@@ -37,18 +37,27 @@ pub fn might_sleep() {
 
 /// As [`might_sleep`], for a place that is known.
 pub fn might_sleep_at(what: &'static str, place: Place) {
-    let context = context();
-    if matches!(context, Context::Outside | Context::Process) {
-        return;
+    try_with(|m| m.check_sleep(what, place));
+}
+
+impl Machine {
+    /// Files that the caller may sleep here, if it must not.
+    #[inline]
+    pub(crate) fn check_sleep(&mut self, what: &'static str, place: Place) {
+        if !matches!(self.context(), Context::Outside | Context::Process) {
+            self.sleeps_in_atomic(what, place);
+        }
     }
-    with(|m| {
-        let how = match (context, m.tasks.running()) {
+
+    #[cold]
+    fn sleeps_in_atomic(&mut self, what: &'static str, place: Place) {
+        let how = match (self.context(), self.tasks.running()) {
             (Context::HardIrq, _) => "in an interrupt handler".to_owned(),
             (_, Some(task)) if task.irqs_off > 0 => "with interrupts off".to_owned(),
             _ => "with a spinlock held or pre-emption off".to_owned(),
         };
-        m.find(&rules::SLEEP_IN_ATOMIC, format!("{what} {how}"), Some(place));
-    });
+        self.find(&rules::SLEEP_IN_ATOMIC, format!("{what} {how}"), Some(place));
+    }
 }
 
 /// Waits until `key` is woken, `deadline` (a moment) passes, or, if `interruptible`, a signal comes. `what` is for the

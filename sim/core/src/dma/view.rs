@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 
 use vm_memory::guest_memory::{GuestMemorySliceIterator, Result as MemoryResult};
 use vm_memory::{
-    GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryMmap, IommuMemory, Permissions, VolatileSlice,
+    AtomicAccess, Bytes, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryMmap, IommuMemory, Permissions,
+    VolatileSlice,
 };
 
 use super::{IoSpace, Ram};
@@ -54,6 +55,60 @@ impl DeviceMemory {
     #[must_use]
     pub fn iommu(&self) -> &Arc<IoSpace> {
         self.behind.iommu()
+    }
+
+    /// Fills `into` from an I/O virtual address: vm-memory's `Bytes::read_slice`, with a short way for what is known.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn read_slice(&self, into: &mut [u8], addr: GuestAddress) -> MemoryResult<()> {
+        match self.slice(addr.0, into.len(), Permissions::Read) {
+            Some(slice) => {
+                slice.copy_to(into);
+                Ok(())
+            }
+            None => Bytes::read_slice(self, into, addr),
+        }
+    }
+
+    /// Writes `from` to an I/O virtual address: vm-memory's `Bytes::write_slice`, with a short way for what is known.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn write_slice(&self, from: &[u8], addr: GuestAddress) -> MemoryResult<()> {
+        match self.slice(addr.0, from.len(), Permissions::Write) {
+            Some(slice) => {
+                slice.copy_from(from);
+                Ok(())
+            }
+            None => Bytes::write_slice(self, from, addr),
+        }
+    }
+
+    /// Loads an aligned integer: vm-memory's `Bytes::load`, with a short way for what is known.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn load<T: AtomicAccess>(&self, addr: GuestAddress, order: Ordering) -> MemoryResult<T> {
+        match self.slice(addr.0, size_of::<T>(), Permissions::Read).map(|slice| slice.load(0, order)) {
+            Some(Ok(value)) => Ok(value),
+            _ => Bytes::load(self, addr, order),
+        }
+    }
+
+    /// Stores an aligned integer: vm-memory's `Bytes::store`, with a short way for what is known.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn store<T: AtomicAccess>(&self, value: T, addr: GuestAddress, order: Ordering) -> MemoryResult<()> {
+        match self.slice(addr.0, size_of::<T>(), Permissions::Write).map(|slice| slice.store(value, 0, order)) {
+            Some(Ok(())) => Ok(()),
+            _ => Bytes::store(self, value, addr, order),
+        }
     }
 
     /// Where in the machine's memory bytes lie that are all in one mapping, and what the device may do there; whether or not it
@@ -122,7 +177,7 @@ impl GuestMemory for DeviceMemory {
     ) -> MemoryResult<impl GuestMemorySliceIterator<'a, ()>> {
         match self.slice(addr.0, count, access) {
             Some(slice) => Ok(Slices::Known((count != 0).then_some(slice))),
-            None => self.behind.get_slices(addr, count, access).map(Slices::Walked),
+            None => self.behind.get_slices(addr, count, access).map(|walk| Slices::Walked(Box::new(walk))),
         }
     }
 }
@@ -131,8 +186,8 @@ impl GuestMemory for DeviceMemory {
 enum Slices<'a, W> {
     /// A mapping leads to one piece of memory.
     Known(Option<VolatileSlice<'a>>),
-    /// What the space says.
-    Walked(W),
+    /// What the space says. It is large, and rare.
+    Walked(Box<W>),
 }
 
 impl<'a, W: Iterator<Item = MemoryResult<VolatileSlice<'a>>>> Iterator for Slices<'a, W> {
@@ -153,8 +208,6 @@ impl<'a, W: GuestMemorySliceIterator<'a, ()>> GuestMemorySliceIterator<'a, ()> f
 
 #[cfg(test)]
 mod tests {
-    use vm_memory::Bytes;
-
     use super::super::{Direction, MappingKind, NewMapping};
     use super::*;
 
