@@ -205,3 +205,18 @@ fn module_beside_a_driver_that_has_changed_is_named_by_replay() {
     std::fs::remove_file(room.path("part.rs")).unwrap();
     assert_eq!(room.bringup("replay life").refusal(), "life: cannot read part.rs: No such file or directory");
 }
+
+#[test]
+fn every_packet_is_in_the_file_though_none_comes_back() {
+    for options in ["", ",packed=on", ",queue-size=2"] {
+        let room = Room::new();
+        room.put("file", pattern(100 * 1400));
+        let command = format!("run virtio_net --device virtio-net,pcap-out=out.pcapng{options} --input file --json");
+        let report = room.bringup(&command).json();
+        assert_eq!((&report["exit"], &report["exercise"]["sent"]["packets"]), (&json!(0), &json!(100)), "{report}");
+        let file = content(&room, "out.pcapng");
+        for piece in pattern(100 * 1400).chunks(1400) {
+            assert!(file.windows(piece.len()).any(|window| window == piece), "{options}");
+        }
+    }
+}
