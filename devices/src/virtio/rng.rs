@@ -14,7 +14,6 @@ const REQUESTS: usize = 64;
 /// An entropy source whose bytes follow from a seed: the same life gives the same bytes.
 #[derive(Clone, Debug)]
 pub struct Rng {
-    seed: u64,
     state: u64,
     delay: Nanos,
     most: u32,
@@ -30,7 +29,7 @@ impl Rng {
     /// An entropy source with a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, state: seed, delay: 10_000, most: u32::MAX }
+        Self { state: seed, delay: 10_000, most: u32::MAX }
     }
 
     /// How long it takes for a request, in virtual nanoseconds.
@@ -98,7 +97,6 @@ impl VirtioDevice for Rng {
         host.wake_in(self.delay);
     }
 
-    fn reset(&mut self) {
-        self.state = self.seed;
-    }
+    /// A source of entropy gives nothing twice: it goes on where it was.
+    fn reset(&mut self) {}
 }

@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bringup_spec::virtio::blk::SECTOR;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::io::Errno;
 
 use super::image::Image;
 use crate::hosted::{reason, shown};
@@ -119,6 +120,14 @@ impl FileImage {
             TryLockError::WouldBlock => ImageError::Locked(shown(path)),
             TryLockError::Error(error) => ImageError::Refused { verb: "lock", file: shown(path), why: reason(&error) },
         })?;
+        // Others lock by ranges (QEMU, libvirt), which the lock above does not meet. A file system without such locks has none.
+        let operation = match read_only {
+            true => FlockOperation::NonBlockingLockShared,
+            false => FlockOperation::NonBlockingLockExclusive,
+        };
+        if let Err(Errno::AGAIN | Errno::ACCESS) = rustix::fs::fcntl_lock(&file, operation) {
+            return Err(ImageError::Locked(shown(path)));
+        }
         // Whoever had it locked until now may have changed its length.
         match file.metadata().map_err(refused)?.len() {
             0 => Err(ImageError::Empty(shown(path))),

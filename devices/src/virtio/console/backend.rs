@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bringup_core::{Nanos, Waker};
 
-use crate::hosted::{reason, shown};
+use crate::hosted::{open_input, open_output, reason, shown};
 use crate::notices::Notices;
 
 /// The other end of a port.
@@ -98,8 +98,8 @@ impl Files {
             return Err(format!("{} is a directory", shown(path)));
         }
         Ok(Self {
-            input: input.map(|path| with_name(path, File::open(path))).transpose()?,
-            output: output.map(|path| with_name(path, File::create(path))).transpose()?,
+            input: input.map(|path| with_name(path, open_input(path))).transpose()?,
+            output: output.map(|path| with_name(path, open_output(path))).transpose()?,
             notices,
         })
     }

@@ -4,9 +4,7 @@ use bringup_core::Device;
 use bringup_spec::virtio::net::feature;
 use bringup_spec::virtio::{MODERN_DEVICE_BASE, VENDOR, device_type};
 
-use super::super::{
-    Loopback, Mac, Net, NetBackend, NetOptions, NoPeer, PacketWriter, Recorded, Replayed, read_packets,
-};
+use super::super::{Loopback, Mac, Net, NetBackend, NetOptions, NoPeer, PacketWriter, Recorded, Replayed};
 use super::{behind_pci, number, power, switch, text, with_transport, within};
 use crate::registry::{DeviceKind, OptionDef, Options, ValueKind};
 
@@ -125,8 +123,8 @@ fn backend(options: &Options) -> Result<Box<dyn NetBackend>, String> {
         (None, _) => Box::new(Loopback::new(delay)),
     };
     if let Some(path) = options.text("pcap-in") {
-        let packets = read_packets(path.as_ref()).map_err(|error| error.to_string())?;
-        backend = Box::new(Replayed::new(backend, packets));
+        let replayed = Replayed::open(backend, path.as_ref()).map_err(|error| error.to_string())?;
+        backend = Box::new(replayed);
     }
     if let Some(path) = options.text("pcap-out") {
         let writer = PacketWriter::create(path.as_ref(), options.notices()).map_err(|error| error.to_string())?;

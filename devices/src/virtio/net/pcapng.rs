@@ -9,7 +9,7 @@ use bringup_core::{Nanos, Waker};
 
 use super::backend::NetBackend;
 use super::frame::{Frame, LONGEST};
-use crate::hosted::{reason, shown};
+use crate::hosted::{open_input, open_output, reason, shown};
 use crate::notices::Notices;
 
 const SECTION: u32 = 0x0a0d_0d0a;
@@ -215,7 +215,7 @@ impl PacketWriter {
     pub fn create(path: &Path, notices: Notices) -> Result<Self, PcapError> {
         let name = shown(path);
         let failed = |verb, error: &io::Error| PcapError::Io { verb, file: shown(path), why: reason(error) };
-        let file = File::create(path).map_err(|error| failed("open", &error))?;
+        let file = open_output(path).map_err(|error| failed("open", &error))?;
         let mut writer = Self { file, name, len: 0, notices, failed: false };
         let section = [&MAGIC.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat();
         // Nanoseconds, and the end of options.
@@ -313,13 +313,25 @@ pub struct Replayed {
     inner: Box<dyn NetBackend>,
     packets: VecDeque<(Nanos, Vec<u8>)>,
     began: Option<Nanos>,
+    /// The file that they are from, so that nobody here empties it meanwhile.
+    _held: Option<File>,
 }
 
 impl Replayed {
     /// Adds packets to what comes from `inner`.
     #[must_use]
     pub fn new(inner: Box<dyn NetBackend>, packets: Vec<(Nanos, Vec<u8>)>) -> Self {
-        Self { inner, packets: packets.into(), began: None }
+        Self { inner, packets: packets.into(), began: None, _held: None }
+    }
+
+    /// Adds the packets of a file to what comes from `inner`. No device or process of ours writes to the file meanwhile.
+    ///
+    /// # Errors
+    /// As of [`read_packets`].
+    pub fn open(inner: Box<dyn NetBackend>, path: &Path) -> Result<Self, PcapError> {
+        let failed = |error: io::Error| PcapError::Io { verb: "open", file: shown(path), why: reason(&error) };
+        let held = open_input(path).map_err(failed)?;
+        Ok(Self { _held: Some(held), ..Self::new(inner, read_packets(path)?) })
     }
 
     fn due(&self) -> Option<Nanos> {

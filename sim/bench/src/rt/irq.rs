@@ -6,7 +6,7 @@ use bringup_core::pci::offset;
 use bringup_core::trace::Event;
 use bringup_core::{DeviceId, Finding, Place};
 
-use super::errno::{EBUSY, EINVAL, ENOSPC, ERANGE};
+use super::errno::{EBUSY, EINVAL, ENOMEM, ENOSPC, ERANGE};
 use crate::irq::{Handler, Interrupts, Source, VectorsId};
 use crate::ledger::Kind;
 use crate::machine::{Callback, Machine, with};
@@ -107,10 +107,16 @@ impl Machine {
         if count < min {
             return Err(ENOSPC);
         }
+        let table = self.bus.config_read(device, at + 4, 4);
+        // What the function says of its table may not be so: Linux maps the table first, and has none then.
+        let end = u64::from(table & !7) + u64::from(count) * 16;
+        let has_table = |bar: &bringup_core::Bar| u32::from(bar.index) == table & 7 && end <= bar.size;
+        if !self.bus.port(device).function().bars().iter().any(has_table) {
+            return Err(ENOMEM);
+        }
         let first = self.irqs.take_messages(device, count, true);
         // Enable with everything masked, program the table, then unmask the function: as Linux does.
         self.bus.config_write(device, at + 2, 2, control | 0xc000);
-        let table = self.bus.config_read(device, at + 4, 4);
         for vector in 0..count {
             let entry = u64::from(table & !7) + u64::from(vector) * 16;
             let bar = (table & 7) as u8;

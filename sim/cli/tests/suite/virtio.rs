@@ -220,3 +220,18 @@ fn file_goes_through_network_and_console_and_comes_back_the_same() {
         }
     }
 }
+
+#[test]
+fn every_packet_is_in_the_file_though_none_comes_back() {
+    for options in ["", ",packed=on", ",queue-size=2"] {
+        let room = Room::new();
+        room.put("file", pattern(100 * 1400));
+        let command = format!("run virtio_net --device virtio-net,pcap-out=out.pcapng{options} --input file --json");
+        let report = room.bringup(&command).json();
+        assert_eq!((&report["exit"], &report["exercise"]["sent"]["packets"]), (&json!(0), &json!(100)), "{report}");
+        let file = content(&room, "out.pcapng");
+        for piece in pattern(100 * 1400).chunks(1400) {
+            assert!(file.windows(piece.len()).any(|window| window == piece), "{options}");
+        }
+    }
+}

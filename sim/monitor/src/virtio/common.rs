@@ -11,8 +11,8 @@ use super::life::Life;
 use super::queues::part;
 use super::rules::registers as rule;
 
-/// The register that an access meets, if it is made as the register wants it.
-fn field_at(sight: &mut Sight<'_>, verb: &str, offset: u64, width: u8) -> Option<&'static Field> {
+/// The register that an access meets, and whether it is made as the register wants it.
+fn field_at(sight: &mut Sight<'_>, verb: &str, offset: u64, width: u8) -> Option<(&'static Field, bool)> {
     let field =
         common::FIELDS.iter().find(|field| (field.offset..field.offset + u64::from(field.width)).contains(&offset))?;
     let into = offset - field.offset;
@@ -21,7 +21,7 @@ fn field_at(sight: &mut Sight<'_>, verb: &str, offset: u64, width: u8) -> Option
         let takes = if field.width == 8 { "two accesses of 4 bytes".into() } else { format!("{} bytes", field.width) };
         format!("{width}-byte {verb} at {}{}; it takes {takes}", field.name, plus(into))
     });
-    right.then_some(field)
+    Some((field, right))
 }
 
 pub(super) fn plus(into: u64) -> String {
@@ -31,7 +31,18 @@ pub(super) fn plus(into: u64) -> String {
 impl Life {
     /// The driver read from the structure.
     pub(super) fn common_read(&mut self, sight: &mut Sight<'_>, offset: u64, width: u8, value: u64) {
-        let Some(field) = field_at(sight, "read", offset, width) else { return };
+        let Some((field, right)) = field_at(sight, "read", offset, width) else { return };
+        if !right {
+            // It was read all the same, which is not to be held against the driver twice.
+            if field.offset == common::QUEUE_SIZE
+                && offset == field.offset
+                && width > field.width
+                && let Some((_, queue)) = self.selected(sight, field.name)
+            {
+                queue.size_read(value as u16);
+            }
+            return;
+        }
         match field.offset {
             common::DEVICE_FEATURE => self.device_feature_read(sight, value as u32),
             common::DEVICE_STATUS => self.status_read(sight, value as u8),
@@ -85,7 +96,15 @@ impl Life {
         width: u8,
         value: u64,
     ) {
-        let Some(field) = field_at(sight, "write", offset, width) else { return };
+        let Some((field, right)) = field_at(sight, "write", offset, width) else { return };
+        if !right {
+            // Both halves at once set the address all the same.
+            if field.width == 8 && width == 8 && offset == field.offset {
+                self.address_written(sight, field, 0, value as u32);
+                self.address_written(sight, field, 4, (value >> 32) as u32);
+            }
+            return;
+        }
         match field.offset {
             common::ADMIN_QUEUE_INDEX | common::ADMIN_QUEUE_NUM => {
                 judge(sight, &rule::ADMIN_READ_ONLY, false, || format!("{value:#x} was written to {}", field.name));
@@ -111,17 +130,21 @@ impl Life {
             common::QUEUE_MSIX_VECTOR => self.queue_vector_written(sight, layout, value as u16),
             common::QUEUE_ENABLE => self.queue_enable_written(sight, kind, value as u16),
             common::QUEUE_RESET => self.queue_reset_written(sight, field, value as u16),
-            common::QUEUE_DESC => {
-                self.queue_address_written(sight, part::DESCRIPTORS, offset - field.offset, value as u32);
-            }
-            common::QUEUE_DRIVER => {
-                self.queue_address_written(sight, part::DRIVER, offset - field.offset, value as u32);
-            }
-            common::QUEUE_DEVICE => {
-                self.queue_address_written(sight, part::DEVICE, offset - field.offset, value as u32);
+            common::QUEUE_DESC | common::QUEUE_DRIVER | common::QUEUE_DEVICE => {
+                self.address_written(sight, field, offset - field.offset, value as u32);
             }
             _ => {}
         }
+    }
+
+    /// A half of an address is written.
+    fn address_written(&mut self, sight: &mut Sight<'_>, field: &Field, into: u64, value: u32) {
+        let part = match field.offset {
+            common::QUEUE_DESC => part::DESCRIPTORS,
+            common::QUEUE_DRIVER => part::DRIVER,
+            _ => part::DEVICE,
+        };
+        self.queue_address_written(sight, part, into, value);
     }
 
     /// Whether the feature that a register exists with was accepted.

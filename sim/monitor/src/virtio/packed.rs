@@ -205,6 +205,10 @@ impl Packed {
 
     pub(super) fn idle(&mut self, sight: &mut Sight<'_>, phase: Phase) -> News {
         self.look(sight, phase);
+        // What stands in the next slot with flags that do not show it was meant to be shown, and is no missing kick.
+        if self.ledger.pending == Pending::Owed {
+            self.judge_next(sight);
+        }
         if self.ledger.lost {
             return self.ledger.take_news();
         }
@@ -432,7 +436,7 @@ impl Packed {
         } else {
             (&rules::IMP_PACK_04, "AVAIL and USED alike")
         };
-        let what = format!("slot {slot} was written with flags {flags:#06x}, {why}, and kicked");
+        let what = format!("slot {slot} was written with flags {flags:#06x}, {why}, and is not seen to be available");
         self.ledger.lose(sight, rule, &what);
     }
 
