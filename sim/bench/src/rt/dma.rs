@@ -120,7 +120,8 @@ pub fn free_coherent(device: DeviceId, iova: u64) {
     with(|m| {
         let at = m.now();
         let Some(mapping) = m.bus.port(device).io_space().unmap(iova, at) else { return };
-        m.bus.show_unmapped(device, iova, mapping.len, None);
+        // Memory is dropped without saying where; where it came from is the line that helps.
+        m.bus.show_unmapped(device, iova, mapping.len, mapping.place);
         m.follow_watches();
         let dma = &mut m.device(device).dma;
         if let Some(index) = dma.coherent.iter().position(|(known, _)| *known == iova) {

@@ -250,7 +250,7 @@ impl Packed {
             named(next),
             self.wish_in_words()
         );
-        self.ledger.report(sight, &rules::IMP_PACK_16, &what);
+        self.ledger.report_at(sight, &rules::IMP_PACK_16, &what, self.ledger.owed_place);
     }
 
     pub(super) fn accessed(&mut self, sight: &mut Sight<'_>, phase: Phase, iova: u64, len: u64, store: bool) -> News {
@@ -413,6 +413,7 @@ impl Packed {
         if self.ledger.pending.published(wanted) {
             self.owed_slots = 0;
             self.ledger.owed_since = sight.now();
+            self.ledger.owed_place = sight.place();
         }
         self.owed_slots = self.owed_slots.saturating_add(slots).min(u32::from(size));
     }

@@ -350,6 +350,7 @@ impl Split {
         if self.ledger.pending.published(wanted) {
             self.owed_from = old;
             self.ledger.owed_since = sight.now();
+            self.ledger.owed_place = sight.place();
         }
     }
 
@@ -412,6 +413,6 @@ impl Split {
             (true, _) => (&rules::VQ_SPLIT_EVT_D_11, format!("avail_event is {wish}")),
         };
         let what = format!("no kick after the available index went from {} to {next}; {why}", self.owed_from);
-        self.ledger.report(sight, rule, &what);
+        self.ledger.report_at(sight, rule, &what, self.ledger.owed_place);
     }
 }

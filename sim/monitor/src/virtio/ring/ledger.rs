@@ -25,6 +25,8 @@ pub(in crate::virtio) struct Ledger {
     pub(in crate::virtio) pending: Pending,
     /// Since when a kick is owed, if one is.
     pub(in crate::virtio) owed_since: Nanos,
+    /// The line that showed the device what the kick is owed for, if it was seen to.
+    pub(in crate::virtio) owed_place: Option<Place>,
     pub(in crate::virtio) fences: Fences,
     /// The ring cannot be followed any more, until it is set up anew.
     pub(in crate::virtio) lost: bool,
@@ -49,6 +51,7 @@ impl Ledger {
             chains: Chains::new(setup.size),
             pending: Pending::default(),
             owed_since: 0,
+            owed_place: None,
             fences: Fences::default(),
             lost: false,
             stores_shown: false,
