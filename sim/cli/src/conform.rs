@@ -78,7 +78,9 @@ pub(crate) fn conform(args: &ConformArgs, linked: Option<&'static Loadable>, out
             return Err(Failure::new(format_args!("{name} does not bind to {base}: it is for another device")));
         }
         verdicts.rules(&lived);
-        verdicts.stimulus(scene, &lived, plain.as_ref().unwrap_or(&lived));
+        if scene.provokes(base.split(',').next().unwrap_or_default()) {
+            verdicts.stimulus(scene, &lived, plain.as_ref().unwrap_or(&lived));
+        }
         for seed in 1..=seeds {
             done += 1;
             progress.show("lives", done, lives);
