@@ -22,6 +22,14 @@ pub enum Point {
     Segments,
     /// A choice that a device model asked for itself.
     Model,
+    /// Whether a CPU's store to memory that a device shares lands at once: 0 it does, 1 it waits in the store buffer.
+    Store,
+    /// Which waiting store or posted write lands now: 0 all of them, in order; 1 none yet; 2 and more, one alone.
+    Land,
+    /// Which value a load from memory that a device shares returns: 0 the newest, then older ones.
+    Load,
+    /// Whether a posted write to a BAR arrives at once: 0 it does, 1 it stays under way.
+    Posted,
 }
 
 impl Point {
@@ -36,6 +44,11 @@ impl Point {
 pub trait Chooser {
     /// Picks one of `options` (2 to 256) answers; an answer out of range counts as the largest one.
     fn choose(&mut self, point: Point, options: u32) -> u32;
+
+    /// Whether it will answer 0 for ever: what only matters for other answers need not be asked.
+    fn is_quiet(&self) -> bool {
+        false
+    }
 }
 
 /// Always 0: the friendliest machine.
@@ -45,6 +58,10 @@ pub struct Quiet;
 impl Chooser for Quiet {
     fn choose(&mut self, _point: Point, _options: u32) -> u32 {
         0
+    }
+
+    fn is_quiet(&self) -> bool {
+        true
     }
 }
 
@@ -167,6 +184,13 @@ impl Choices {
         Self { chooser, taken: Vec::new(), zeros: 0 }
     }
 
+    /// Whether all further answers are 0.
+    #[inline]
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.chooser.is_quiet()
+    }
+
     /// Takes one of `options` answers. One option or none is no choice: it answers 0 and leaves no record.
     ///
     /// # Panics
@@ -201,12 +225,12 @@ impl Choices {
 }
 
 /// The version of the stream file format that this crate reads and writes.
-pub const STREAM_VERSION: u32 = 1;
+pub const STREAM_VERSION: u32 = 2;
 const MAGIC: &str = "bringup-stream";
 
 /// A recorded life: its choices, and in `fields` whatever is needed to run it again (driver, devices, plan, …).
 ///
-/// The file is text: `bringup-stream 1`, one `key value` line a field, the choices as `choices 0*12 3 1`, and a
+/// The file is text: `bringup-stream 2`, one `key value` line a field, the choices as `choices 0*12 3 1`, and a
 /// CRC-32 of all that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stream {

@@ -42,8 +42,8 @@ fn damaged_files_are_refused_with_what_is_wrong_with_them() {
     room.put("plan", "version = 7");
     room.put("noise", [0xff, 0x00, 0x80]);
     room.put("old", "bringup-stream 9\ncrc 00000000\n");
-    room.put("short", "bringup-stream 1\ndriver edu\n");
-    room.put("bent", "bringup-stream 1\ndriver edu\ncrc 00000000\n");
+    room.put("short", "bringup-stream 2\ndriver edu\n");
+    room.put("bent", "bringup-stream 2\ndriver edu\ncrc 00000000\n");
     let refusal = |arguments: &str| room.bringup(arguments).refusal().to_owned();
     assert_eq!(refusal("run edu --plan plan"), "bad fault plan plan: it is of version 7; this bringup reads version 1");
     assert_eq!(refusal("run edu --plan noise"), "cannot read noise: it is not text");
