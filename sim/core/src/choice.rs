@@ -423,7 +423,7 @@ mod tests {
     fn damaged_and_foreign_files_are_refused() {
         let good = Stream { fields: vec![("driver".into(), "edu".into())], choices: vec![1, 2, 3] }.to_string();
         assert_eq!(Stream::parse("\x7fELF"), Err(StreamError::NotAStream));
-        assert_eq!(Stream::parse(&good.replacen(" 1\n", " 9\n", 1)), Err(StreamError::Version("9".into())));
+        assert_eq!(Stream::parse(&good.replacen(" 2\n", " 9\n", 1)), Err(StreamError::Version("9".into())));
         assert_eq!(Stream::parse(good.lines().next().unwrap()), Err(StreamError::Truncated));
         assert!(matches!(Stream::parse(&good.replace("1 2 3", "1 2 4")), Err(StreamError::Checksum { .. })));
         assert!(matches!(Stream::parse(&good.replace("1 2 3", "1 2 x")), Err(StreamError::Line { line: 3, .. })));

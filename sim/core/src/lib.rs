@@ -58,6 +58,7 @@ pub mod trace;
 mod bus;
 mod device;
 mod fabric;
+mod order;
 
 pub use bus::{Bus, BusConfig, PlugError};
 pub use choice::{Choices, Chooser, Point, Stream};
@@ -67,6 +68,7 @@ pub use fabric::{Fabric, Message, Port, cost};
 pub use fault::Plan;
 pub use finding::{Finding, Place, Rule, Severity};
 pub use monitor::{Barrier, Monitor, Seen, Sight};
+pub use order::{Order, Reach, Uncovered};
 pub use pci::{Bar, Function, Register, Rights, Widths};
 pub use time::Nanos;
 pub use trace::DeviceId;

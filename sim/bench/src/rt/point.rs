@@ -115,7 +115,7 @@ fn locked_up() -> ! {
         let (span, operations) = (now.saturating_sub(task.busy_since), task.busy_operations);
         let place = m.last_place;
         let what = format!("no sleep for {} virtual milliseconds and {operations} operations", span / 1_000_000);
-        m.find(&rules::WATCHDOG_LOCKUP, what, place);
+        m.report_explained(Finding::new(&rules::WATCHDOG_LOCKUP, what).at_place(place));
     });
     task::die();
 }
@@ -125,8 +125,10 @@ impl Machine {
     #[inline]
     pub(crate) fn at_point(&mut self) -> AtPoint {
         if self.crashed || self.tasks.current.is_none() {
-            AtPoint::GoOn
-        } else if self.is_locked_up() || self.something_is_due() {
+            return AtPoint::GoOn;
+        }
+        self.bus.land_some();
+        if self.is_locked_up() || self.something_is_due() {
             AtPoint::Deliver
         } else if self.preempts_here() {
             AtPoint::Yield
@@ -194,7 +196,8 @@ impl Machine {
                 }
                 continue;
             };
-            if desc.pending < 2 {
+            if let Some(slot) = desc.stamps.get_mut(usize::from(desc.pending)) {
+                *slot = message.stamp;
                 desc.pending += 1;
                 self.irqs.pending += 1;
             }
@@ -307,6 +310,18 @@ impl Machine {
         self.irqs.enter();
         self.bus.fabric.advance(IRQ_ENTRY);
         self.stats.interrupts += 1;
+        // Every run of a handler is a context of its own; the upper half of the numbers is theirs.
+        self.handlers = self.handlers.wrapping_add(1);
+        let outer = self.bus.fabric.order.set_context(self.handlers | 1 << 31);
+        self.interrupted.push(outer);
+    }
+
+    /// Leaves interrupt context.
+    pub(crate) fn leave_irq(&mut self) {
+        self.irqs.leave();
+        if let Some(outer) = self.interrupted.pop() {
+            self.bus.fabric.order.set_context(outer);
+        }
     }
 
     pub(crate) fn irq_event(&mut self, event: impl FnOnce() -> Event) {
