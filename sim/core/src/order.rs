@@ -114,6 +114,8 @@ pub struct Order {
     /// The CPU is bound to see what devices stored up to here.
     view: u32,
     seen: Option<Sighting>,
+    /// The stamp that was given last when a store of the CPU's landed last: a load that is made after that sees as much.
+    landed_at: u32,
     /// As `seen`, for the last relaxed read of a BAR.
     register: Option<Sighting>,
     /// The suspect that the last load made, if it made one.
@@ -173,7 +175,7 @@ impl Order {
     /// Makes it as new, but keeps its memory: for the next life.
     pub fn recycle(&mut self) {
         (self.on, self.loose) = (false, false);
-        (self.now, self.context, self.view) = (0, 0, 0);
+        (self.now, self.context, self.view, self.landed_at) = (0, 0, 0, 0);
         (self.seen, self.register, self.last_load) = (None, None, None);
         (self.put_off, self.stale_in_row) = (0, 0);
         (self.overtaken, self.stale) = (None, None);
@@ -252,6 +254,7 @@ impl Order {
     /// Books a store that memory holds now.
     #[inline]
     fn landed(&mut self, stamp: u32, at: u64, len: usize) {
+        self.landed_at = self.now;
         if let Some(region) = self.regions.at_mut(at) {
             region.marks_mut(at, len).fill(by_cpu(stamp));
         }

@@ -109,6 +109,12 @@ impl Fabric {
         if !order.on || reach == Reach::Cpus {
             return;
         }
+        if kind == Barrier::Full {
+            order.land_stores(&self.ram, |_| true);
+            // Loads from here on are made when the stores have landed.
+            let landed = order.landed_at;
+            order.raise_view(landed);
+        }
         if kind != Barrier::Write {
             let seen = order.seen.map_or(0, |seen| seen.stamp);
             let register = if reach == Reach::All { order.register.map_or(0, |seen| seen.stamp) } else { 0 };
@@ -121,9 +127,6 @@ impl Fabric {
         if kind != Barrier::Read {
             let at = order.now;
             order.history.barrier(at, reach == Reach::All);
-        }
-        if kind == Barrier::Full {
-            order.land_stores(&self.ram, |_| true);
         }
     }
 
