@@ -24,6 +24,9 @@ rules! {
     /// A mapped BAR was used after it was unmapped.
     BAR_AFTER_UNMAP = "bar-after-unmap", Error, "BAR access after it was unmapped",
         "Documentation/driver-api/device-io.rst", "stop everything that uses the BAR before it is dropped";
+    /// The CPU wrote to memory that a device owned.
+    DMA_CPU_WROTE = "dma-cpu-wrote", Error, "memory written while it was lent to a device",
+        "Documentation/core-api/dma-api-howto.rst", "leave the memory alone between mapping and unmapping it";
     /// DMA memory is left.
     LEAK_MAPPING = "leak-mapping", Error, "DMA mapping left at unbind",
         "Documentation/core-api/dma-api.rst", "keep the allocation in the driver's data, so that it is dropped with it";

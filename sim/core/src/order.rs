@@ -255,9 +255,7 @@ impl Order {
     #[inline]
     fn landed(&mut self, stamp: u32, at: u64, len: usize) {
         self.landed_at = self.now;
-        if let Some(region) = self.regions.at_mut(at) {
-            region.marks_mut(at, len).fill(by_cpu(stamp));
-        }
+        self.regions.fill(at, len, by_cpu(stamp));
         if self.loose {
             self.past.cpu_stored(at, len as u64);
         }

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use bringup_core::choice::Point;
 use bringup_core::dma::{DIRTY, MappingKind, NewMapping, PAGE_SIZE};
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Place};
+use bringup_core::{DeviceId, Finding, Place};
 use vm_memory::{Address, Bytes, GuestAddress};
 
 pub use bringup_core::dma::Direction;
@@ -15,6 +15,7 @@ use super::errno::{EIO, ENOMEM};
 use super::sched;
 use crate::ledger::{Kind, LedgerId};
 use crate::machine::{Machine, with};
+use crate::rules;
 
 /// What a device can address before its driver says otherwise: 32 bits, as in Linux.
 pub(crate) const DEFAULT_MASK: u64 = 0xffff_ffff;
@@ -48,7 +49,11 @@ struct Streaming {
     segments: Vec<(u64, u64)>,
     direction: Direction,
     ledger: LedgerId,
+    place: Place,
 }
+
+/// What lent memory holds on the CPU's side while the device may write to it: nobody may rely on it, or change it.
+const LENT: u8 = 0xdb;
 
 /// Says which addresses the device can use (`dma_set_mask`, `dma_set_coherent_mask`).
 ///
@@ -141,7 +146,8 @@ fn poison(len: u64) -> Vec<u8> {
 }
 
 /// Lends memory to a device (`dma_map_sgtable`): `pieces` are CPU addresses and lengths, in order. The device sees a copy: a
-/// bounce buffer, filled here unless the direction is from the device. Returns a number for [`unmap_streaming`] and the
+/// bounce buffer, filled here unless the direction is from the device. What the CPU's side holds meanwhile is poison if the device may
+/// write to it. Returns a number for [`unmap_streaming`] and the
 /// segments, device addresses and lengths; how many there are is a choice.
 ///
 /// # Errors
@@ -191,10 +197,16 @@ pub unsafe fn map_streaming_at(
         let segments = m
             .map_segments(device, bounce, len, direction, place)
             .inspect_err(|_| m.bus.fabric.ram.free(bounce, len))?;
+        if direction != Direction::ToDevice {
+            for (piece, len) in &pieces {
+                // SAFETY: the caller promised that the piece is valid for writes, and that nobody uses it until it is unmapped.
+                unsafe { piece.write_bytes(LENT, *len) };
+            }
+        }
         let id = m.id();
         let ledger = m.take(Kind::Mapping, Some(device), Some(place), (segments[0].0, len), "");
         let known = segments.clone();
-        m.device(device).dma.streaming.push(Streaming { id, bounce, len, pieces, segments, direction, ledger });
+        m.device(device).dma.streaming.push(Streaming { id, bounce, len, pieces, segments, direction, ledger, place });
         Ok((id, known))
     })
 }
@@ -216,6 +228,8 @@ pub unsafe fn unmap_streaming(device: DeviceId, id: u32) {
             m.bus.show_unmapped(device, *iova, *len, None);
             m.event(|| Event::Unmap { device, iova: *iova, len: *len });
         }
+        // SAFETY: the caller promised that the pieces are still valid.
+        unsafe { m.check_lent(device, &streaming) };
         if streaming.direction != Direction::ToDevice {
             let mut from = streaming.bounce;
             for (piece, len) in &streaming.pieces {
@@ -225,12 +239,49 @@ pub unsafe fn unmap_streaming(device: DeviceId, id: u32) {
                 from = from.unchecked_add(*len as u64);
             }
         }
+        let _ = m.bus.fabric.ram.memory().write_slice(&poison(streaming.len), streaming.bounce);
         m.bus.fabric.ram.free(streaming.bounce, streaming.len);
         m.ledger.give_back(streaming.ledger);
     });
 }
 
 impl Machine {
+    /// Files that the CPU wrote to memory while it was lent to a device.
+    ///
+    /// # Safety
+    /// The pieces must be valid for reads.
+    unsafe fn check_lent(&mut self, device: DeviceId, lent: &Streaming) {
+        let mut at = lent.bounce;
+        let mut before = 0;
+        for (piece, len) in &lent.pieces {
+            // SAFETY: the caller's contract.
+            let bytes = unsafe { std::slice::from_raw_parts(*piece, *len) };
+            let changed = if lent.direction == Direction::ToDevice {
+                // The device may not write to it: the bounce buffer holds what was lent.
+                let mut was = vec![0; *len];
+                let _ = self.bus.fabric.ram.memory().read_slice(&mut was, at);
+                bytes.iter().zip(&was).position(|(is, was)| is != was)
+            } else {
+                bytes.iter().position(|byte| *byte != LENT)
+            };
+            if let Some(changed) = changed {
+                let name = self.device_name(device);
+                let offset = before + changed;
+                let what = format!("memory was written at offset {offset:#x} while it was lent to {name}");
+                let note = match lent.direction {
+                    Direction::ToDevice => {
+                        "the device may have read either: what it sees is what was there when it was mapped"
+                    }
+                    _ => "what was written is lost: unmapping puts there what the device wrote",
+                };
+                let finding = Finding::new(&rules::DMA_CPU_WROTE, what).at_place(Some(lent.place)).on_device(name);
+                return self.report(finding.note(note));
+            }
+            at = at.unchecked_add(*len as u64);
+            before += len;
+        }
+    }
+
     fn admit_allocation(&mut self, size: usize, place: Place) -> Result<(), i32> {
         self.stats.allocations += 1;
         if self.tasks.current.is_some() && !self.crashed && self.bus.fabric.choices.choose(Point::Allocation, 2) == 1 {

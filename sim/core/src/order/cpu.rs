@@ -1,6 +1,6 @@
 //! The CPU's side: loads, stores, barriers, and what else makes it see.
 
-use super::shadow::{Mark, cpu_stamp, device_stamp};
+use super::shadow::{Mark, device_stamp};
 use super::suspects::{Lack, Suspect};
 use super::waiting::{Posted, Store};
 use super::{MOST_PUT_OFF, Order, Reach, Sighting};
@@ -16,13 +16,8 @@ impl Fabric {
     #[inline]
     pub fn cpu_load(&mut self, physical: u64, width: usize, newest: u64, place: Place) -> u64 {
         let Self { order, choices, .. } = self;
-        let Some(region) = order.regions.at(physical) else { return newest };
-        if region.plain || !order.on {
-            return newest;
-        }
-        let marks = region.marks(physical, width);
-        let mut seen = newest_of_device(marks);
-        let mut value = newest;
+        let Some(stores) = order.regions.newest(physical, width) else { return newest };
+        let (mut value, mut seen) = (newest, stores.device);
         order.last_load = None;
         if order.loose {
             (value, seen) =
@@ -79,11 +74,8 @@ impl Fabric {
     /// The CPU copies `len` bytes from `physical` in accesses that nobody counts. Only for a machine that answers 0 to all choices.
     pub fn cpu_copied_from(&mut self, physical: u64, len: usize, place: Place) {
         let order = &mut self.order;
-        let Some(region) = order.regions.at(physical) else { return };
-        if region.plain || !order.on {
-            return;
-        }
-        let seen = newest_of_device(region.marks(physical, len));
+        let Some(stores) = order.regions.newest(physical, len) else { return };
+        let seen = stores.device;
         order.last_load = None;
         if seen > order.view || !order.suspects.is_empty() {
             order.unordered_load(physical, len, seen, place);
@@ -208,12 +200,6 @@ impl Fabric {
     }
 }
 
-/// The stamp of the newest of a device's stores.
-#[inline]
-fn newest_of_device(marks: &[Mark]) -> u32 {
-    marks.iter().map(|mark| device_stamp(*mark)).max().unwrap_or(0)
-}
-
 impl Order {
     /// A load that returned a device's store which the CPU was not bound to see, or may settle a doubt.
     #[cold]
@@ -222,13 +208,14 @@ impl Order {
         self.suspects.loaded_again(at, len, view);
         let Some(region) = self.regions.at(at) else { return };
         let device = region.device;
+        let marks = if self.seen.or(self.register).is_some() { self.regions.marks(at, width) } else { Vec::new() };
         for (earlier, lack) in [(self.seen, Lack::LoadAfterLoad), (self.register, Lack::LoadAfterRegister)] {
             let Some(earlier) = earlier.filter(|e| e.stamp > view && e.context == context) else { continue };
             if at < earlier.at + earlier.len && earlier.at < at + len {
                 continue;
             }
             let doubtful = |mark: &Mark| Some(device_stamp(*mark)).filter(|s| *s > view && *s <= earlier.stamp);
-            if let Some(stamp) = region.marks(at, width).iter().filter_map(doubtful).max() {
+            if let Some(stamp) = marks.iter().filter_map(doubtful).max() {
                 let (first, second) = (earlier.place, place);
                 let suspect = Suspect { id: 0, lack, device, at, len, stamp, first, second };
                 self.last_load = Some(self.suspects.add(suspect));
@@ -250,11 +237,9 @@ impl Order {
         mut choose: impl FnMut(u32) -> u32,
     ) -> (u64, u32) {
         let mut value = newest;
-        if !self.past.is_empty()
-            && seen > self.view
-            && let Some(region) = self.regions.at(at)
-        {
-            let versions = self.past.versions(at, newest, region.marks(at, width), self.view, self.now);
+        if !self.past.is_empty() && seen > self.view {
+            let marks = self.regions.marks(at, width);
+            let versions = self.past.versions(at, newest, &marks, self.view, self.now);
             let answer = if versions.len() > 1 { choose(versions.len() as u32) } else { 0 };
             let answer = if self.stale_in_row < MOST_PUT_OFF { answer } else { 0 };
             if let Some(version) = versions.get(answer as usize) {
@@ -279,10 +264,5 @@ impl Order {
             }
         }
         (value, seen)
-    }
-
-    /// The newest of the CPU's stores among these bytes.
-    pub(super) fn newest_of_cpu(marks: &[Mark]) -> u32 {
-        marks.iter().map(|mark| cpu_stamp(*mark)).max().unwrap_or(0)
     }
 }

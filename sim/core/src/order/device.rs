@@ -52,11 +52,8 @@ impl Order {
         if !self.on {
             return;
         }
-        let Some(region) = self.regions.at(at) else { return };
-        if region.plain {
-            return;
-        }
-        let newest = Self::newest_of_cpu(region.marks(at, len));
+        let Some(stores) = self.regions.newest(at, len) else { return };
+        let newest = stores.cpu;
         let observer = *self.observer(device);
         if newest > observer.guaranteed || !self.suspects.is_empty() || !self.waiting.stores.is_empty() {
             self.device_looked(device, at, len, newest);
@@ -66,10 +63,11 @@ impl Order {
     #[cold]
     fn device_looked(&mut self, device: DeviceId, at: u64, len: usize, newest: u32) {
         let observer = *self.observer(device);
-        let Some(region) = self.regions.at(at) else { return };
         // It may miss a store although it saw a later one.
         let missable = |stamp: u32| stamp > observer.guaranteed && stamp < observer.memory.max(observer.relaxed);
-        let missed = region.marks(at, len).iter().map(|mark: &Mark| cpu_stamp(*mark)).filter(|s| missable(*s)).max();
+        let behind = observer.memory.max(observer.relaxed) > observer.guaranteed;
+        let marks = if behind { self.regions.marks(at, len) } else { Vec::new() };
+        let missed = marks.iter().map(|mark: &Mark| cpu_stamp(*mark)).filter(|s| missable(*s)).max();
         // Or it misses one here and now.
         let waits = self.waiting.stores.iter().filter(|store| store.overlaps(at, len as u64));
         let missed = waits.map(|store| store.stamp).filter(|s| missable(*s)).max().or(missed);
@@ -112,12 +110,10 @@ impl Order {
         if !self.suspects.is_empty() {
             self.suspects.overwritten(at, len as u64);
         }
-        let Self { regions, past, loose, .. } = self;
-        let Some(region) = regions.at_mut(at) else { return };
-        let marks = region.marks_mut(at, len);
-        if *loose {
-            past.device_stored(stamp, at, old, marks);
+        if self.loose {
+            let marks = self.regions.marks(at, len);
+            self.past.device_stored(stamp, at, old, marks);
         }
-        marks.fill(by_device(stamp));
+        self.regions.fill(at, len, by_device(stamp));
     }
 }

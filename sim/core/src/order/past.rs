@@ -68,9 +68,9 @@ impl Past {
     }
 
     /// A device is about to store over these bytes.
-    pub(super) fn device_stored(&mut self, stamp: u32, at: u64, bytes: &[u8], marks: &[Mark]) {
+    pub(super) fn device_stored(&mut self, stamp: u32, at: u64, bytes: &[u8], marks: Vec<Mark>) {
         let (device, len) = (Some(stamp), bytes.len() as u64);
-        self.push(Entry { at, device, len, bytes: bytes.to_vec(), marks: marks.to_vec() });
+        self.push(Entry { at, device, len, bytes: bytes.to_vec(), marks });
     }
 
     /// A store of the CPU's own landed.

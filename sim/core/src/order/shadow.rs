@@ -31,6 +31,11 @@ pub(super) const fn cpu_stamp(mark: Mark) -> u32 {
     if mark & 1 == 0 { mark >> 1 } else { 0 }
 }
 
+/// Bytes that share a mark as long as they were all stored at once.
+const LINE: usize = 64;
+/// A line whose bytes have marks of their own: this, and where they are.
+const APART: Mark = 1 << 31;
+
 /// A coherent allocation.
 #[derive(Debug)]
 pub(super) struct Region {
@@ -41,7 +46,8 @@ pub(super) struct Region {
     pub(super) place: Place,
     /// Its accesses cannot be followed any more.
     pub(super) plain: bool,
-    marks: Vec<Mark>,
+    /// By line: its mark, or [`APART`].
+    lines: Vec<Mark>,
 }
 
 /// All coherent allocations.
@@ -50,26 +56,49 @@ pub(super) struct Regions {
     list: Vec<Option<Region>>,
     /// By page of the machine's memory: one more than the region's place in the list, or 0.
     pages: Vec<u16>,
-    /// Marks that are not in use: a life is short, and allocating is not free.
+    /// The marks of lines that are [`APART`].
+    apart: Vec<[Mark; LINE]>,
+    /// Those of them that are not in use.
+    free: Vec<Mark>,
+    /// Lists of lines that are not in use: a life is short, and allocating is not free.
     spare: Vec<Vec<Mark>>,
+}
+
+/// The newest stores among some bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Newest {
+    /// The stamp of the CPU's; 0 if there is none.
+    pub(super) cpu: u32,
+    /// The stamp of a device's; 0 if there is none.
+    pub(super) device: u32,
+}
+
+impl Newest {
+    #[inline]
+    fn add(&mut self, mark: Mark) {
+        self.cpu = self.cpu.max(cpu_stamp(mark));
+        self.device = self.device.max(device_stamp(mark));
+    }
 }
 
 impl Regions {
     pub(super) fn clear(&mut self) {
         for region in self.list.drain(..).flatten() {
-            self.spare.push(region.marks);
+            self.spare.push(region.lines);
         }
         self.pages.clear();
+        self.apart.clear();
+        self.free.clear();
         self.spare.truncate(64);
     }
 
     pub(super) fn add(&mut self, device: DeviceId, physical: u64, len: u64, place: Place) {
         let index = self.list.iter().position(Option::is_none).unwrap_or(self.list.len());
         let Ok(number) = u16::try_from(index + 1) else { return };
-        let mut marks = self.spare.pop().unwrap_or_default();
-        marks.clear();
-        marks.resize(len as usize, 0);
-        let region = Region { device, physical, len, place, plain: false, marks };
+        let mut lines = self.spare.pop().unwrap_or_default();
+        lines.clear();
+        lines.resize((len as usize).div_ceil(LINE), 0);
+        let region = Region { device, physical, len, place, plain: false, lines };
         if index == self.list.len() {
             self.list.push(None);
         }
@@ -90,7 +119,8 @@ impl Regions {
     pub(super) fn remove(&mut self, physical: u64) -> Option<u64> {
         let index = self.index(physical)?;
         let region = self.list.get_mut(index)?.take()?;
-        self.spare.push(region.marks);
+        self.free.extend(region.lines.iter().filter(|line| **line & APART != 0).map(|line| line & !APART));
+        self.spare.push(region.lines);
         self.set_pages(region.physical, region.len, 0);
         Some(region.len)
     }
@@ -112,20 +142,102 @@ impl Regions {
         let index = self.index(physical)?;
         self.list.get_mut(index)?.as_mut()
     }
-}
 
-impl Region {
-    /// The marks of bytes that are all in the region; none if they are not.
+    /// The newest stores among bytes that are followed; `None` if they are not.
     #[inline]
-    pub(super) fn marks(&self, physical: u64, len: usize) -> &[Mark] {
-        let from = physical.wrapping_sub(self.physical) as usize;
-        self.marks.get(from..from.saturating_add(len)).unwrap_or_default()
+    pub(super) fn newest(&self, physical: u64, len: usize) -> Option<Newest> {
+        let region = self.at(physical).filter(|region| !region.plain)?;
+        let mut newest = Newest::default();
+        region.parts(physical, len).for_each(|part| match self.line(region, part.line) {
+            Line::Whole(mark) => newest.add(mark),
+            Line::Apart(marks) => part.of(marks).iter().for_each(|mark| newest.add(*mark)),
+        });
+        Some(newest)
     }
 
     #[inline]
-    pub(super) fn marks_mut(&mut self, physical: u64, len: usize) -> &mut [Mark] {
-        let from = physical.wrapping_sub(self.physical) as usize;
-        self.marks.get_mut(from..from.saturating_add(len)).unwrap_or_default()
+    fn line(&self, region: &Region, line: usize) -> Line<'_> {
+        let mark = region.lines.get(line).copied().unwrap_or(0);
+        match self.apart.get((mark & !APART) as usize) {
+            Some(marks) if mark & APART != 0 => Line::Apart(marks),
+            _ => Line::Whole(mark & !APART),
+        }
+    }
+
+    /// The marks of bytes, one for each; none if they are in no region.
+    pub(super) fn marks(&self, physical: u64, len: usize) -> Vec<Mark> {
+        let Some(region) = self.at(physical) else { return Vec::new() };
+        let mut all = Vec::with_capacity(len);
+        region.parts(physical, len).for_each(|part| match self.line(region, part.line) {
+            Line::Whole(mark) => all.resize(all.len() + part.len, mark),
+            Line::Apart(marks) => all.extend_from_slice(part.of(marks)),
+        });
+        all
+    }
+
+    /// Marks bytes.
+    #[inline]
+    pub(super) fn fill(&mut self, physical: u64, len: usize, mark: Mark) {
+        let Some(index) = self.index(physical) else { return };
+        let Some(Some(region)) = self.list.get_mut(index) else { return };
+        for part in region.parts(physical, len) {
+            let Some(line) = region.lines.get_mut(part.line) else { return };
+            if part.len == LINE {
+                if *line & APART != 0 {
+                    self.free.push(*line & !APART);
+                }
+                *line = mark;
+            } else {
+                if *line & APART == 0 {
+                    let old = [*line; LINE];
+                    let place = self.free.pop().unwrap_or(self.apart.len() as Mark);
+                    match self.apart.get_mut(place as usize) {
+                        Some(marks) => *marks = old,
+                        None => self.apart.push(old),
+                    }
+                    *line = APART | place;
+                }
+                if let Some(marks) = self.apart.get_mut((*line & !APART) as usize) {
+                    marks[part.from..part.from + part.len].fill(mark);
+                }
+            }
+        }
+    }
+}
+
+enum Line<'a> {
+    Whole(Mark),
+    Apart(&'a [Mark; LINE]),
+}
+
+/// A part of a line.
+#[derive(Clone, Copy)]
+struct Part {
+    line: usize,
+    from: usize,
+    len: usize,
+}
+
+impl Part {
+    #[inline]
+    fn of(self, marks: &[Mark; LINE]) -> &[Mark] {
+        marks.get(self.from..self.from + self.len).unwrap_or_default()
+    }
+}
+
+impl Region {
+    /// The lines that bytes lie in. What is not in the region is left out.
+    #[inline]
+    fn parts(&self, physical: u64, len: usize) -> impl Iterator<Item = Part> + use<> {
+        let start = physical.wrapping_sub(self.physical) as usize;
+        let end = start.saturating_add(len).min(self.len as usize);
+        let mut at = start;
+        std::iter::from_fn(move || {
+            let (line, from) = (at / LINE, at % LINE);
+            let len = (LINE - from).min(end.checked_sub(at).filter(|left| *left > 0)?);
+            at += len;
+            Some(Part { line, from, len })
+        })
     }
 }
 
@@ -137,18 +249,32 @@ mod tests {
     fn a_byte_is_found_in_its_region_until_that_is_gone() {
         let mut regions = Regions::default();
         let place = std::panic::Location::caller();
+        let second = RAM_BASE + PAGE_SIZE;
         regions.add(DeviceId(0), RAM_BASE, 100, place);
-        regions.add(DeviceId(1), RAM_BASE + PAGE_SIZE, 5000, place);
-        regions.at_mut(RAM_BASE + 2 * PAGE_SIZE).unwrap().marks_mut(RAM_BASE + PAGE_SIZE, 8).fill(by_cpu(3));
-        let region = regions.at(RAM_BASE + PAGE_SIZE + 4).unwrap();
-        assert_eq!(
-            (region.device, region.marks(RAM_BASE + PAGE_SIZE + 4, 8)),
-            (DeviceId(1), &[6, 6, 6, 6, 0, 0, 0, 0][..])
-        );
-        assert!(region.marks(RAM_BASE + PAGE_SIZE + 4996, 8).is_empty());
-        assert_eq!(regions.remove(RAM_BASE + PAGE_SIZE), Some(5000));
-        assert!(regions.at(RAM_BASE + 2 * PAGE_SIZE).is_none());
-        regions.add(DeviceId(2), RAM_BASE + PAGE_SIZE, 8, place);
-        assert_eq!(regions.at(RAM_BASE + PAGE_SIZE).unwrap().marks(RAM_BASE + PAGE_SIZE, 8), [0; 8]);
+        regions.add(DeviceId(1), second, 5000, place);
+        regions.fill(second, 8, by_cpu(3));
+        assert_eq!(regions.at(second + PAGE_SIZE).map(|region| region.device), Some(DeviceId(1)));
+        assert_eq!(regions.marks(second + 4, 8), [6, 6, 6, 6, 0, 0, 0, 0]);
+        assert_eq!(regions.marks(second + 4998, 8), [0, 0]);
+        assert_eq!(regions.remove(second), Some(5000));
+        assert!(regions.at(second + PAGE_SIZE).is_none());
+        regions.add(DeviceId(2), second, 8, place);
+        assert_eq!(regions.marks(second, 8), [0; 8]);
+    }
+
+    #[test]
+    fn marks_are_those_of_the_last_store_to_each_byte_whatever_the_lengths() {
+        let mut regions = Regions::default();
+        regions.add(DeviceId(0), RAM_BASE, 1000, std::panic::Location::caller());
+        let mut expected = vec![0; 1000];
+        let stores = [(0, 1000), (60, 8), (64, 64), (100, 300), (128, 128), (0, 64), (999, 1), (30, 500)];
+        for (stamp, (at, len)) in (1..).zip(stores) {
+            let mark = if stamp % 2 == 0 { by_cpu(stamp) } else { by_device(stamp) };
+            regions.fill(RAM_BASE + at, len, mark);
+            expected[at as usize..at as usize + len].fill(mark);
+            assert_eq!(regions.marks(RAM_BASE, 1000), expected);
+        }
+        assert_eq!(regions.newest(RAM_BASE + 28, 4), Some(Newest { cpu: 8, device: 0 }));
+        assert_eq!(regions.newest(RAM_BASE + 995, 5), Some(Newest { cpu: 0, device: 7 }));
     }
 }
