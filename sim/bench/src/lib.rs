@@ -18,6 +18,7 @@ mod builder;
 pub mod file;
 mod irq;
 mod ledger;
+mod lockdep;
 mod machine;
 pub mod module;
 mod report;
