@@ -212,7 +212,7 @@ impl Machine {
             iomaps: Vec::new(),
             work: rt::work::WorkState::default(),
             user: crate::file::UserMemory::default(),
-            allocations: std::collections::BTreeMap::new(),
+            heap: crate::heap::Heap::default(),
             log: Vec::new(),
             partial: None,
             stats: Stats::default(),

@@ -16,6 +16,7 @@
 mod bench;
 mod builder;
 pub mod file;
+mod heap;
 mod irq;
 mod ledger;
 mod lockdep;

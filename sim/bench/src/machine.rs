@@ -1,10 +1,8 @@
 //! The machine that a thread is running: everything a life consists of, behind one thread-local.
 
-use std::alloc::Layout;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -82,12 +80,6 @@ pub(crate) struct DeviceState {
     pub(crate) line: Option<u32>,
 }
 
-pub(crate) struct Allocation {
-    pub(crate) layout: Layout,
-    pub(crate) place: Place,
-    pub(crate) module: u32,
-}
-
 pub(crate) struct Chardev {
     pub(crate) id: u32,
     pub(crate) name: String,
@@ -149,7 +141,7 @@ pub(crate) struct Machine {
     pub(crate) iomaps: Vec<IoMap>,
     pub(crate) work: WorkState,
     pub(crate) user: UserMemory,
-    pub(crate) allocations: BTreeMap<usize, Allocation>,
+    pub(crate) heap: crate::heap::Heap,
     pub(crate) log: Vec<LogLine>,
     /// A line of the log that is not ended yet.
     pub(crate) partial: Option<(u8, String)>,
@@ -310,14 +302,6 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // What the driver leaked (and was told off for) must not outlive the life: a campaign runs millions of them.
-        for (address, allocation) in std::mem::take(&mut self.allocations) {
-            if let Some(pointer) = NonNull::new(address as *mut u8) {
-                // SAFETY: the table holds exactly the blocks that `kmalloc` took from the global allocator with this
-                // layout and `kfree` has not given back; no task runs any more.
-                unsafe { std::alloc::dealloc(pointer.as_ptr(), allocation.layout) };
-            }
-        }
         // After a crash the driver's objects may be half-way through anything: their destructors must not run.
         if self.crashed {
             for module in self.modules.drain(..) {

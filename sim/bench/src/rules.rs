@@ -48,6 +48,12 @@ rules! {
     /// Memory is left.
     LEAK_MEMORY = "leak-memory", Error, "memory left at unload",
         "Documentation/dev-tools/kmemleak.rst", "give every allocation an owner that is dropped; look for leak(), into_raw() and forget()";
+    /// Memory was written to after it was freed.
+    USE_AFTER_FREE = "use-after-free", Error, "memory written to after it was freed",
+        "Documentation/mm/slab.rst", "find the raw pointer that outlived the allocation: as_ptr(), into_raw(), a device or a timer";
+    /// Memory was written to beyond a block.
+    HEAP_OVERRUN = "heap-overrun", Error, "memory written to beyond an allocation",
+        "Documentation/mm/slab.rst", "check the length against the allocation before unsafe code writes through a raw pointer";
     /// Nobody handled an interrupt.
     IRQ_UNHANDLED = "irq-unhandled", Error, "an interrupt that nobody handled",
         "Documentation/core-api/genericirq.rst", "register the handler before the device may interrupt, and acknowledge what the device shows";

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "drivers call the kernel's unsafe functions; each block says why it may")]
 
+mod heap;
 mod locks;
 
 use bringup_bench::{rt, Bench, Limits, Report};
