@@ -65,6 +65,8 @@ pub(crate) struct LoadedModule {
 pub(crate) struct Binding {
     pub(crate) driver: u32,
     pub(crate) since: u64,
+    /// The driver's probe has not returned yet.
+    pub(crate) probing: bool,
 }
 
 /// What the machine knows of a device beyond the bus.
@@ -126,6 +128,9 @@ pub(crate) struct Machine {
     pub(crate) hrtimers: Vec<crate::rt::time::HrTimer>,
     pub(crate) ledger: Ledger,
     pub(crate) locks: Lockdep,
+    pub(crate) heard: crate::heard::Heard,
+    /// Notifications that came when nobody waited.
+    pub(crate) missed: crate::missed::Missed,
     pub(crate) devices: Vec<DeviceState>,
     pub(crate) platform: crate::rt::platform::PlatformState,
     pub(crate) drivers: BTreeMap<u32, Rc<dyn PciDriver>>,
@@ -236,6 +241,7 @@ pub(crate) fn install(machine: Box<Machine>) -> Result<(), Box<Machine>> {
 
 pub(crate) fn uninstall() -> Option<Box<Machine>> {
     crate::rt::watch::forget();
+    crate::heard::listen(0, 0);
     CURRENT.with(|current| current.borrow_mut().take())
 }
 
