@@ -17,8 +17,20 @@ pub struct Lock {
     pub class: (usize, usize),
     /// Its own address.
     pub address: usize,
-    /// Whether its holder may not sleep.
-    pub spins: bool,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What can be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A lock whose holder may not sleep.
+    Spins,
+    /// A lock whose waiters sleep.
+    Sleeps,
+    /// Something that runs, and whose end others wait for: the thread of a handler, a timer's callback, a call of a file. It is
+    /// held while it runs, and taken by whoever waits for its end.
+    Activity,
 }
 
 /// Who takes or gives back a lock.
@@ -75,8 +87,8 @@ struct Edge {
 #[derive(Debug)]
 struct Class {
     key: (usize, usize),
-    name: &'static str,
-    spins: bool,
+    name: String,
+    kind: Kind,
     /// Taken in a handler.
     in_handler: Option<Use>,
     /// Taken, or held, where a handler may come.
@@ -104,7 +116,7 @@ impl Lockdep {
         lock: &Lock,
         waits: bool,
         taker: &Taker,
-        name: impl FnOnce() -> &'static str,
+        name: impl FnOnce() -> String,
     ) -> Vec<Finding> {
         let class = self.class_of(lock, name);
         let mut found = Vec::new();
@@ -126,8 +138,11 @@ impl Lockdep {
     }
 
     /// It is given back.
-    pub(crate) fn released(&mut self, address: usize) {
-        if let Some(index) = self.held.iter().rposition(|held| held.address == address) {
+    pub(crate) fn released(&mut self, address: usize, task: u32) {
+        // Activities of several tasks can go by one address.
+        let own = self.held.iter().rposition(|held| held.address == address && held.task == task);
+        let any = || self.held.iter().rposition(|held| held.address == address);
+        if let Some(index) = own.or_else(any) {
             self.held.remove(index);
         }
     }
@@ -146,10 +161,13 @@ impl Lockdep {
         found
     }
 
-    /// What the taker holds, the lock taken last at the end.
-    pub(crate) fn held_by(&self, task: u32, depth: u32) -> impl Iterator<Item = (&'static str, &Held)> {
+    /// The locks that the taker holds, the one taken last at the end.
+    pub(crate) fn held_by(&self, task: u32, depth: u32) -> impl Iterator<Item = (&str, &Held)> {
         let own = self.held.iter().filter(move |held| held.task == task && held.depth == depth);
-        own.filter_map(|held| Some((self.classes.get(held.class)?.name, held)))
+        own.filter_map(|held| {
+            let class = self.classes.get(held.class).filter(|class| class.kind != Kind::Activity)?;
+            Some((class.name.as_str(), held))
+        })
     }
 
     /// Since when the lock at this address is held.
@@ -162,18 +180,18 @@ impl Lockdep {
         self.held.retain(|held| held.task != task || held.depth != depth);
     }
 
-    fn class_of(&mut self, lock: &Lock, name: impl FnOnce() -> &'static str) -> usize {
+    fn class_of(&mut self, lock: &Lock, name: impl FnOnce() -> String) -> usize {
         if let Some(index) = self.classes.iter().position(|class| class.key == lock.class) {
             return index;
         }
-        let (key, name, spins) = (lock.class, name(), lock.spins);
-        self.classes.push(Class { key, name, spins, in_handler: None, irqs_on: None, after: Vec::new() });
+        let (key, name, kind) = (lock.class, name(), lock.kind);
+        self.classes.push(Class { key, name, kind, in_handler: None, irqs_on: None, after: Vec::new() });
         self.classes.len() - 1
     }
 
     /// Notes in what context a class is used; whether that is new.
     fn note_use(&mut self, index: usize, taker: &Taker, found: &mut Vec<Finding>) -> bool {
-        let Some(class) = self.classes.get_mut(index).filter(|class| class.spins) else { return false };
+        let Some(class) = self.classes.get_mut(index).filter(|class| class.kind == Kind::Spins) else { return false };
         let slot = match (taker.depth > 0, taker.irqs_on) {
             (true, _) => &mut class.in_handler,
             (false, true) => &mut class.irqs_on,
@@ -254,8 +272,8 @@ impl Lockdep {
         None
     }
 
-    fn name(&self, class: usize) -> &'static str {
-        self.classes.get(class).map_or("?", |class| class.name)
+    fn name(&self, class: usize) -> &str {
+        self.classes.get(class).map_or("?", |class| class.name.as_str())
     }
 
     fn steps<'a>(&'a self, steps: &'a [(usize, usize)]) -> impl Iterator<Item = String> + 'a {
@@ -280,6 +298,12 @@ impl Lockdep {
             let mut what = format!("lock \"{inner}\" is taken while \"{outer}\" is held");
             let _ = write!(what, ", and elsewhere \"{outer}\" while \"{inner}\" is");
             what
+        };
+        let what = match self.classes.get(class).map(|class| class.kind) {
+            Some(Kind::Activity) => {
+                format!("the end of {inner} is waited for while \"{outer}\" is held, which it takes itself")
+            }
+            _ => what,
         };
         let mut finding = Finding::new(&rules::LOCK_ORDER, what).at_place(Some(taker.place)).note(format!(
             "{} holds \"{outer}\", taken at {}",
@@ -328,9 +352,9 @@ mod tests {
 
     use super::*;
 
-    const A: Lock = Lock { class: (1, 0), address: 0x10, spins: true };
-    const B: Lock = Lock { class: (2, 0), address: 0x20, spins: true };
-    const C: Lock = Lock { class: (3, 0), address: 0x30, spins: true };
+    const A: Lock = Lock { class: (1, 0), address: 0x10, kind: Kind::Spins };
+    const B: Lock = Lock { class: (2, 0), address: 0x20, kind: Kind::Spins };
+    const C: Lock = Lock { class: (3, 0), address: 0x30, kind: Kind::Spins };
 
     #[track_caller]
     fn taker(task: u32, depth: u32, irqs_on: bool) -> Taker {
@@ -342,11 +366,11 @@ mod tests {
     fn take(dep: &mut Lockdep, locks: &[Lock], taker: &Taker) -> Vec<&'static str> {
         let mut rules = Vec::new();
         for lock in locks {
-            rules.extend(dep.taking(lock, true, taker, || "lock").iter().map(|finding| finding.rule.id));
+            rules.extend(dep.taking(lock, true, taker, || "lock".into()).iter().map(|finding| finding.rule.id));
             dep.taken(lock, taker);
         }
         for lock in locks {
-            dep.released(lock.address);
+            dep.released(lock.address, taker.task);
         }
         rules
     }
@@ -385,10 +409,10 @@ mod tests {
     #[test]
     fn locks_of_different_tasks_are_in_no_order() {
         let mut dep = Lockdep::default();
-        dep.taking(&A, true, &taker(1, 0, false), || "a");
+        dep.taking(&A, true, &taker(1, 0, false), || "a".into());
         dep.taken(&A, &taker(1, 0, false));
         assert!(take(&mut dep, &[B], &taker(2, 0, false)).is_empty());
-        dep.released(A.address);
+        dep.released(A.address, 1);
         assert!(take(&mut dep, &[B, A], &taker(2, 0, false)).is_empty());
     }
 
@@ -415,7 +439,7 @@ mod tests {
     fn turning_interrupts_on_with_a_lock_held_counts_as_taking_it_so() {
         let mut dep = Lockdep::default();
         take(&mut dep, &[A], &taker(1, 1, false));
-        dep.taking(&A, true, &taker(1, 0, false), || "a");
+        dep.taking(&A, true, &taker(1, 0, false), || "a".into());
         dep.taken(&A, &taker(1, 0, false));
         assert_eq!(dep.irqs_came_on(&taker(1, 0, true)).first().map(|f| f.rule.id), Some("lock-irq-unsafe"));
     }
@@ -424,8 +448,8 @@ mod tests {
     fn a_lock_that_is_only_tried_comes_after_nothing() {
         let mut dep = Lockdep::default();
         take(&mut dep, &[A, B], &taker(1, 0, false));
-        dep.taking(&B, true, &taker(1, 0, false), || "b");
+        dep.taking(&B, true, &taker(1, 0, false), || "b".into());
         dep.taken(&B, &taker(1, 0, false));
-        assert!(dep.taking(&A, false, &taker(1, 0, false), || "a").is_empty());
+        assert!(dep.taking(&A, false, &taker(1, 0, false), || "a".into()).is_empty());
     }
 }

@@ -3,13 +3,13 @@
 use bringup_core::{Finding, Place};
 
 use super::context::{Context, context};
-pub use crate::lockdep::Lock;
 use crate::lockdep::Taker;
+pub use crate::lockdep::{Kind, Lock};
 use crate::machine::{Machine, try_with};
 use crate::rules;
 
 /// A lock is about to be taken. `waits` is false for a try. `name` is asked for when the class is new.
-pub fn lock_taking(lock: &Lock, waits: bool, place: Place, name: impl FnOnce() -> &'static str) {
+pub fn lock_taking(lock: &Lock, waits: bool, place: Place, name: impl FnOnce() -> String) {
     try_with(|m| m.lock_taking(lock, waits, place, name));
 }
 
@@ -23,7 +23,7 @@ pub fn lock_taken(lock: &Lock, place: Place) {
 }
 
 /// Both at once, for a lock that is not waited for.
-pub fn lock_take(lock: &Lock, waits: bool, place: Place, name: impl FnOnce() -> &'static str) {
+pub fn lock_take(lock: &Lock, waits: bool, place: Place, name: impl FnOnce() -> String) {
     try_with(|m| {
         m.lock_taking(lock, waits, place, name);
         if let Some(taker) = m.taker(place) {
@@ -34,13 +34,31 @@ pub fn lock_take(lock: &Lock, waits: bool, place: Place, name: impl FnOnce() -> 
 
 /// A lock is given back.
 pub fn lock_released(address: usize) {
-    try_with(|m| m.locks.released(address));
+    try_with(|m| {
+        let task = m.tasks.current.map_or(0, |task| task.0);
+        m.locks.released(address, task);
+    });
 }
 
 /// Since when the lock at this address is held, as a moment of virtual time; `None` if it is not.
 #[must_use]
 pub fn lock_held_since(address: usize) -> Option<bringup_core::Nanos> {
     try_with(|m| m.locks.held_since(address)).flatten()
+}
+
+/// Something begins to run whose end others may wait for: see [`Kind::Activity`].
+pub fn activity_begins(class: (usize, usize), address: usize, place: Place, name: impl FnOnce() -> String) {
+    lock_take(&Lock { class, address, kind: Kind::Activity }, true, place, name);
+}
+
+/// It has come to its end.
+pub fn activity_ends(address: usize) {
+    lock_released(address);
+}
+
+/// The caller waits for it to end, if it runs.
+pub fn activity_awaited(class: (usize, usize), address: usize, place: Place, name: impl FnOnce() -> String) {
+    lock_taking(&Lock { class, address, kind: Kind::Activity }, true, place, name);
 }
 
 /// Files locks that the caller still holds where nothing may be held any more.
@@ -61,7 +79,7 @@ impl Machine {
         Some(Taker { task, depth, irqs_on, who: self.bus.fabric.context.clone(), place, now })
     }
 
-    fn lock_taking(&mut self, lock: &Lock, waits: bool, place: Place, name: impl FnOnce() -> &'static str) {
+    fn lock_taking(&mut self, lock: &Lock, waits: bool, place: Place, name: impl FnOnce() -> String) {
         let Some(taker) = self.taker(place) else { return };
         for finding in self.locks.taking(lock, waits, &taker, name) {
             self.report(finding);
@@ -79,8 +97,8 @@ impl Machine {
     /// Files the locks that whoever runs still holds, and forgets them.
     pub(crate) fn check_nothing_held(&mut self, when: &str) {
         let (Some(task), depth) = (self.tasks.current, self.irqs.depth()) else { return };
-        let left: Vec<(&'static str, Place)> =
-            self.locks.held_by(task.0, depth).map(|(name, held)| (name, held.place)).collect();
+        let left: Vec<(String, Place)> =
+            self.locks.held_by(task.0, depth).map(|(name, held)| (name.to_owned(), held.place)).collect();
         if left.is_empty() {
             return;
         }
