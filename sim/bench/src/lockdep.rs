@@ -34,19 +34,19 @@ pub enum Kind {
 }
 
 /// Who takes or gives back a lock.
-#[derive(Clone, Debug)]
-pub(crate) struct Taker {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taker<'a> {
     /// The number of the task …
     pub(crate) task: u32,
     /// … and how many handlers stand on its stack.
     pub(crate) depth: u32,
     pub(crate) irqs_on: bool,
-    pub(crate) who: Arc<str>,
+    pub(crate) who: &'a Arc<str>,
     pub(crate) place: Place,
     pub(crate) now: Nanos,
 }
 
-impl Taker {
+impl Taker<'_> {
     fn owns(&self, held: &Held) -> bool {
         held.task == self.task && held.depth == self.depth
     }
@@ -115,7 +115,7 @@ impl Lockdep {
         &mut self,
         lock: &Lock,
         waits: bool,
-        taker: &Taker,
+        taker: &Taker<'_>,
         name: impl FnOnce() -> String,
     ) -> Vec<Finding> {
         let class = self.class_of(lock, name);
@@ -131,7 +131,7 @@ impl Lockdep {
     }
 
     /// It is taken.
-    pub(crate) fn taken(&mut self, lock: &Lock, taker: &Taker) {
+    pub(crate) fn taken(&mut self, lock: &Lock, taker: &Taker<'_>) {
         let Some(class) = self.classes.iter().position(|class| class.key == lock.class) else { return };
         let (task, depth, address) = (taker.task, taker.depth, lock.address);
         self.held.push(Held { task, depth, class, address, place: taker.place, since: taker.now });
@@ -148,7 +148,7 @@ impl Lockdep {
     }
 
     /// Interrupts are on again: what the task holds from here on is held with them on.
-    pub(crate) fn irqs_came_on(&mut self, taker: &Taker) -> Vec<Finding> {
+    pub(crate) fn irqs_came_on(&mut self, taker: &Taker<'_>) -> Vec<Finding> {
         let classes: Vec<usize> = self.held.iter().filter(|held| taker.owns(held)).map(|held| held.class).collect();
         let mut found = Vec::new();
         let mut new = false;
@@ -190,7 +190,7 @@ impl Lockdep {
     }
 
     /// Notes in what context a class is used; whether that is new.
-    fn note_use(&mut self, index: usize, taker: &Taker, found: &mut Vec<Finding>) -> bool {
+    fn note_use(&mut self, index: usize, taker: &Taker<'_>, found: &mut Vec<Finding>) -> bool {
         let Some(class) = self.classes.get_mut(index).filter(|class| class.kind == Kind::Spins) else { return false };
         let slot = match (taker.depth > 0, taker.irqs_on) {
             (true, _) => &mut class.in_handler,
@@ -217,7 +217,7 @@ impl Lockdep {
     }
 
     /// Notes which locks are held while a lock of `class` is taken; whether anything is new.
-    fn note_order(&mut self, class: usize, address: usize, taker: &Taker, found: &mut Vec<Finding>) -> bool {
+    fn note_order(&mut self, class: usize, address: usize, taker: &Taker<'_>, found: &mut Vec<Finding>) -> bool {
         let mut new = false;
         for index in 0..self.held.len() {
             let Some(held) = self.held.get(index).filter(|held| taker.owns(held) && held.address != address) else {
@@ -290,7 +290,7 @@ impl Lockdep {
         })
     }
 
-    fn circle(&self, held: usize, class: usize, place: Place, taker: &Taker, steps: &[(usize, usize)]) -> Finding {
+    fn circle(&self, held: usize, class: usize, place: Place, taker: &Taker<'_>, steps: &[(usize, usize)]) -> Finding {
         let (inner, outer) = (self.name(class), self.name(held));
         let what = if held == class {
             format!("two locks \"{inner}\" are held at once: nothing says which of them comes first")
@@ -315,7 +315,7 @@ impl Lockdep {
     }
 
     /// Looks for a lock that handlers take and that is held while one is taken that is not safe from handlers.
-    fn check_handlers(&mut self, taker: &Taker, found: &mut Vec<Finding>) {
+    fn check_handlers(&mut self, taker: &Taker<'_>, found: &mut Vec<Finding>) {
         for safe in 0..self.classes.len() {
             for open in 0..self.classes.len() {
                 let (Some(first), Some(last)) = (self.classes.get(safe), self.classes.get(open)) else { continue };
@@ -349,6 +349,7 @@ impl Lockdep {
 #[cfg(test)]
 mod tests {
     use std::panic::Location;
+    use std::sync::LazyLock;
 
     use super::*;
 
@@ -357,13 +358,13 @@ mod tests {
     const C: Lock = Lock { class: (3, 0), address: 0x30, kind: Kind::Spins };
 
     #[track_caller]
-    fn taker(task: u32, depth: u32, irqs_on: bool) -> Taker {
-        let who = if depth > 0 { "irq 24" } else { "task" };
-        Taker { task, depth, irqs_on, who: who.into(), place: Location::caller(), now: 0 }
+    fn taker(task: u32, depth: u32, irqs_on: bool) -> Taker<'static> {
+        static WHO: LazyLock<Arc<str>> = LazyLock::new(|| "somebody".into());
+        Taker { task, depth, irqs_on, who: &WHO, place: Location::caller(), now: 0 }
     }
 
     /// Takes the locks one after the other and gives all back; the rules that broke.
-    fn take(dep: &mut Lockdep, locks: &[Lock], taker: &Taker) -> Vec<&'static str> {
+    fn take(dep: &mut Lockdep, locks: &[Lock], taker: &Taker<'_>) -> Vec<&'static str> {
         let mut rules = Vec::new();
         for lock in locks {
             rules.extend(dep.taking(lock, true, taker, || "lock".into()).iter().map(|finding| finding.rule.id));

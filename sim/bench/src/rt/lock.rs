@@ -3,8 +3,8 @@
 use bringup_core::{Finding, Place};
 
 use super::context::{Context, context};
-use crate::lockdep::Taker;
 pub use crate::lockdep::{Kind, Lock};
+use crate::lockdep::{Lockdep, Taker};
 use crate::machine::{Machine, try_with};
 use crate::rules;
 
@@ -16,8 +16,8 @@ pub fn lock_taking(lock: &Lock, waits: bool, place: Place, name: impl FnOnce() -
 /// A lock was taken, after [`lock_taking`].
 pub fn lock_taken(lock: &Lock, place: Place) {
     try_with(|m| {
-        if let Some(taker) = m.taker(place) {
-            m.locks.taken(lock, &taker);
+        if let Some((taker, locks)) = m.taker(place) {
+            locks.taken(lock, &taker);
         }
     });
 }
@@ -26,8 +26,8 @@ pub fn lock_taken(lock: &Lock, place: Place) {
 pub fn lock_take(lock: &Lock, waits: bool, place: Place, name: impl FnOnce() -> String) {
     try_with(|m| {
         m.lock_taking(lock, waits, place, name);
-        if let Some(taker) = m.taker(place) {
-            m.locks.taken(lock, &taker);
+        if let Some((taker, locks)) = m.taker(place) {
+            locks.taken(lock, &taker);
         }
     });
 }
@@ -70,26 +70,28 @@ pub(crate) fn nothing_held(when: &str) {
 
 impl Machine {
     /// Who takes a lock here; `None` where the lock checker does not look: outside of tasks, and in a life that has crashed.
-    fn taker(&mut self, place: Place) -> Option<Taker> {
+    #[inline]
+    fn taker(&mut self, place: Place) -> Option<(Taker<'_>, &mut Lockdep)> {
         if self.crashed {
             return None;
         }
-        let (depth, now, irqs_on) = (self.irqs.depth(), self.now(), self.interrupts_enabled());
         let task = self.tasks.current?.0;
-        Some(Taker { task, depth, irqs_on, who: self.bus.fabric.context.clone(), place, now })
+        let (depth, now, irqs_on) = (self.irqs.depth(), self.now(), self.interrupts_enabled());
+        let Self { bus, locks, .. } = self;
+        Some((Taker { task, depth, irqs_on, who: &bus.fabric.context, place, now }, locks))
     }
 
     fn lock_taking(&mut self, lock: &Lock, waits: bool, place: Place, name: impl FnOnce() -> String) {
-        let Some(taker) = self.taker(place) else { return };
-        for finding in self.locks.taking(lock, waits, &taker, name) {
+        let Some((taker, locks)) = self.taker(place) else { return };
+        for finding in locks.taking(lock, waits, &taker, name) {
             self.report(finding);
         }
     }
 
     /// Interrupts were turned on again.
     pub(crate) fn locks_see_irqs_on(&mut self, place: Place) {
-        let Some(taker) = self.taker(place).filter(|taker| taker.irqs_on) else { return };
-        for finding in self.locks.irqs_came_on(&taker) {
+        let Some((taker, locks)) = self.taker(place).filter(|(taker, _)| taker.irqs_on) else { return };
+        for finding in locks.irqs_came_on(&taker) {
             self.report(finding);
         }
     }

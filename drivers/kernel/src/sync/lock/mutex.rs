@@ -108,6 +108,8 @@ unsafe impl Backend for MutexBackend {
         let (lock, place) = (mutex.lock(), Location::caller());
         if !mutex.held.get() {
             machine::sched::might_sleep_at(WHAT, place);
+            machine::lock::lock_take(&lock, true, place, || super::name(mutex.name).into());
+            return mutex.hold();
         }
         machine::lock::lock_taking(&lock, true, place, || super::name(mutex.name).into());
         while mutex.held.get() && !crate::sync::is_dying() {

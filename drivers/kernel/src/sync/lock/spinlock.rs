@@ -82,11 +82,10 @@ impl bindings::spinlock_t {
     fn acquire(&self) {
         machine::preempt_disable();
         let place = Location::caller();
-        machine::lock::lock_taking(&self.lock(), true, place, || super::name(self.name).into());
+        machine::lock::lock_take(&self.lock(), true, place, || super::name(self.name).into());
         if self.held.replace(true) && !crate::sync::is_dying() {
             super::deadlock(self.name);
         }
-        machine::lock::lock_taken(&self.lock(), place);
     }
 
     /// How the lock checker knows it.
