@@ -199,6 +199,7 @@ impl Machine {
             limits,
             life,
             monitored: false,
+            in_binding: None,
             watches: 0,
             tasks: task::Tasks::default(),
             irqs: irq::Interrupts::default(),

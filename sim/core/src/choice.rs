@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::coverage::{Coverage, States};
+
 /// What a choice is about. A [`Chooser`] may weigh its answer by this; the stream itself only holds the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -57,6 +59,23 @@ impl Point {
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
+    }
+
+    /// The state that an answer other than 0 leads to.
+    const fn leads_to(self, answer: u32) -> Option<Coverage> {
+        Some(match self {
+            Self::Allocation => Coverage::AllocationFailed,
+            Self::Interrupt => Coverage::InterruptLate,
+            Self::Device => Coverage::DeviceLate,
+            Self::Task => Coverage::TaskOvertook,
+            Self::Preempt => Coverage::Preempted,
+            Self::Answer => Coverage::HostileAnswer,
+            Self::Store => Coverage::StoreWaited,
+            Self::Land if answer > 1 => Coverage::StoresReordered,
+            Self::Load => Coverage::LoadStale,
+            Self::Posted => Coverage::WritePosted,
+            Self::Segments | Self::Model | Self::Land => return None,
+        })
     }
 
     /// Whether it decides about order: what happens now and what later. The others decide about data and failures.
@@ -220,6 +239,8 @@ pub struct Choices {
     zeros: usize,
     /// How many choices there were of each kind.
     counts: [u32; Point::COUNT],
+    /// The states that answers other than 0 led to.
+    seen: States,
 }
 
 impl fmt::Debug for Choices {
@@ -232,7 +253,7 @@ impl Choices {
     /// Records the answers of `chooser`.
     #[must_use]
     pub fn new(chooser: Box<dyn Chooser>) -> Self {
-        Self { chooser, taken: Vec::new(), zeros: 0, counts: [0; Point::COUNT] }
+        Self { chooser, taken: Vec::new(), zeros: 0, counts: [0; Point::COUNT], seen: States::default() }
     }
 
     /// Whether all further answers are 0.
@@ -273,6 +294,9 @@ impl Choices {
             self.taken.resize(self.taken.len() + self.zeros, 0);
             self.zeros = 0;
             self.taken.push(answer as u8);
+            if let Some(state) = point.leads_to(answer) {
+                self.seen.add(state);
+            }
         }
         answer
     }
@@ -281,6 +305,16 @@ impl Choices {
     #[must_use]
     pub fn made(&self) -> usize {
         self.taken.len() + self.zeros
+    }
+
+    /// The states that answers led to, and those that they could have led to.
+    #[must_use]
+    pub fn states(&self) -> (States, States) {
+        let mut could = States::default();
+        for point in Point::ALL.into_iter().filter(|point| self.counts[point.index()] > 0) {
+            [1, 2].into_iter().filter_map(|answer| point.leads_to(answer)).for_each(|state| could.add(state));
+        }
+        (self.seen, could)
     }
 
     /// How many choices were made of each kind, by [`Point::index`].

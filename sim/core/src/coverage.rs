@@ -43,7 +43,7 @@ states! {
     MaskedPended = "masked-pended", "an interrupt was raised while its vector was masked";
     InterruptInProbe = "interrupt-in-probe", "an interrupt arrived before the probe was done";
     InterruptInUnbind = "interrupt-in-unbind", "an interrupt arrived while the driver let go of its device";
-    InterruptInCall = "interrupt-in-call", "an interrupt handler ran on the stack of a system call";
+    InterruptInTask = "interrupt-in-task", "an interrupt handler ran on the stack of a task that was at work";
     InterruptLate = "interrupt-late", "an interrupt was put off";
     InterruptSpurious = "interrupt-spurious", "a handler was called and had nothing to do";
     InterruptMerged = "interrupt-merged", "an interrupt was raised again before it was handled";
@@ -71,17 +71,13 @@ states! {
 pub struct States(u64);
 
 impl States {
-    /// The states that any machine with a device and a driver can get into.
+    /// The states that any machine with a device and a driver can get into. Those that choices lead to are added when such a
+    /// choice comes up.
     pub const USUAL: Self = Self::of(&[
         Coverage::InterruptInProbe,
         Coverage::InterruptInUnbind,
-        Coverage::InterruptInCall,
-        Coverage::InterruptLate,
-        Coverage::DeviceLate,
-        Coverage::Preempted,
-        Coverage::TaskOvertook,
+        Coverage::InterruptInTask,
         Coverage::TaskBlocked,
-        Coverage::AllocationFailed,
         Coverage::ProbeFailed,
     ]);
 

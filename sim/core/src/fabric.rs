@@ -350,6 +350,7 @@ impl Fabric {
     fn meet_slowly(&mut self, verb: Verb, port: &Port, bar: u8, address: u64, len: u64) -> Option<Applied> {
         let applied = self.faults.meet(verb, &port.name, bar, address, len)?;
         self.faulted |= 1 << port.id.0;
+        self.cover(Coverage::FaultMet);
         // Reads that only take longer or happen twice tell the truth; a write that is late or comes twice does not.
         let truthful = matches!(applied.behaviour, Behaviour::Delay | Behaviour::Duplicate);
         let misleads = match verb {
@@ -554,7 +555,10 @@ impl Fabric {
         };
         match raised {
             Some(Raised::Send { address, data }) => self.emit(port, Message { device: port.id, vector, address, data }),
-            Some(Raised::Pended) => self.operation(|| Event::Pended { device: port.id, vector }),
+            Some(Raised::Pended) => {
+                self.cover(Coverage::MaskedPended);
+                self.operation(|| Event::Pended { device: port.id, vector });
+            }
             Some(Raised::NoVector | Raised::Disabled) | None => {}
         }
     }
