@@ -206,6 +206,7 @@ impl Machine {
             timers: bringup_core::time::Timers::default(),
             hrtimers: Vec::new(),
             ledger: Ledger::default(),
+            locks: crate::lockdep::Lockdep::default(),
             platform: PlatformState::default(),
             drivers: std::collections::BTreeMap::new(),
             driver_ledger: Vec::new(),

@@ -19,6 +19,7 @@ pub mod explore;
 pub mod file;
 mod irq;
 mod ledger;
+mod lockdep;
 mod machine;
 pub mod module;
 mod report;

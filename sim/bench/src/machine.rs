@@ -15,6 +15,7 @@ use bringup_core::{Bus, Coverage, DeviceId, Finding, Nanos, Place, Rule};
 use crate::file::{CharDevice, UserMemory};
 use crate::irq::Interrupts;
 use crate::ledger::Ledger;
+use crate::lockdep::Lockdep;
 use crate::module::Loadable;
 use crate::rt::dma::DmaState;
 use crate::rt::pci::{IoMap, PciDriver};
@@ -132,6 +133,7 @@ pub(crate) struct Machine {
     pub(crate) timers: Timers<TimerEvent>,
     pub(crate) hrtimers: Vec<crate::rt::time::HrTimer>,
     pub(crate) ledger: Ledger,
+    pub(crate) locks: Lockdep,
     pub(crate) devices: Vec<DeviceState>,
     pub(crate) platform: crate::rt::platform::PlatformState,
     pub(crate) drivers: BTreeMap<u32, Rc<dyn PciDriver>>,

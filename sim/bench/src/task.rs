@@ -200,7 +200,10 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
     let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("the host has memory for a task's stack"));
     let fiber = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
         YIELDER.set(yielder);
-        let outcome = catch_unwind(AssertUnwindSafe(body));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            body();
+            rt::lock::nothing_held("when it ends");
+        }));
         // The yielder of whoever is resumed next is set when that one runs.
         if outcome.is_err() {
             bug();
