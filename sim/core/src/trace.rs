@@ -69,6 +69,8 @@ pub enum Event {
     Call { what: &'static str, file: String, result: i64 },
     /// An allocation was chosen to fail.
     AllocationFailed { size: usize, place: Option<Place> },
+    /// A call into the kernel was chosen to fail.
+    CallFailed { call: &'static str, place: Option<Place> },
     /// A timer's callback ran.
     Timer { name: &'static str },
     /// A rule was violated.
@@ -106,6 +108,7 @@ impl Event {
             Self::Unbind { .. } => "unbind",
             Self::Call { .. } => "call",
             Self::AllocationFailed { .. } => "alloc-failed",
+            Self::CallFailed { .. } => "call-failed",
             Self::Timer { .. } => "timer",
             Self::Finding { .. } => "finding",
         }
@@ -189,6 +192,7 @@ impl fmt::Display for Event {
             Self::Unbind { driver, device } => write!(f, "unbind        {driver} {device}"),
             Self::Call { what, file, result } => write!(f, "{what:<13} {file} -> {result}"),
             Self::AllocationFailed { size, place } => write!(f, "no memory     for {size} bytes{}", At(*place)),
+            Self::CallFailed { call, place } => write!(f, "fails         {call}{}", At(*place)),
             Self::Timer { name } => write!(f, "timer         {name}"),
             Self::Finding { rule, what } => write!(f, "FINDING       {rule}: {what}"),
         }
