@@ -86,8 +86,14 @@ impl Builder {
 
     /// Where choices come from; [`Quiet`] if not said.
     #[must_use]
-    pub fn chooser(mut self, chooser: impl Chooser + 'static) -> Self {
-        self.chooser = Box::new(chooser);
+    pub fn chooser(self, chooser: impl Chooser + 'static) -> Self {
+        self.boxed_chooser(Box::new(chooser))
+    }
+
+    /// As [`chooser`](Self::chooser), for one whose type is not known here: what a campaign hands to each life.
+    #[must_use]
+    pub fn boxed_chooser(mut self, chooser: Box<dyn Chooser>) -> Self {
+        self.chooser = chooser;
         self
     }
 
@@ -193,12 +199,14 @@ impl Machine {
             limits,
             life,
             monitored: false,
+            in_binding: None,
             watches: 0,
             tasks: task::Tasks::default(),
             irqs: irq::Interrupts::default(),
             timers: bringup_core::time::Timers::default(),
             hrtimers: Vec::new(),
             ledger: Ledger::default(),
+            locks: crate::lockdep::Lockdep::default(),
             platform: PlatformState::default(),
             drivers: std::collections::BTreeMap::new(),
             driver_ledger: Vec::new(),

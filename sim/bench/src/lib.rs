@@ -15,9 +15,11 @@
 
 mod bench;
 mod builder;
+pub mod explore;
 pub mod file;
 mod irq;
 mod ledger;
+mod lockdep;
 mod machine;
 pub mod module;
 mod report;

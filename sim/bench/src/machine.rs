@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use bringup_core::time::Timers;
 use bringup_core::trace::Event;
-use bringup_core::{Bus, DeviceId, Finding, Nanos, Place, Rule};
+use bringup_core::{Bus, Coverage, DeviceId, Finding, Nanos, Place, Rule};
 
 use crate::file::{CharDevice, UserMemory};
 use crate::irq::Interrupts;
 use crate::ledger::Ledger;
+use crate::lockdep::Lockdep;
 use crate::module::Loadable;
 use crate::rt::dma::DmaState;
 use crate::rt::pci::{IoMap, PciDriver};
@@ -132,6 +133,7 @@ pub(crate) struct Machine {
     pub(crate) timers: Timers<TimerEvent>,
     pub(crate) hrtimers: Vec<crate::rt::time::HrTimer>,
     pub(crate) ledger: Ledger,
+    pub(crate) locks: Lockdep,
     pub(crate) devices: Vec<DeviceState>,
     pub(crate) platform: crate::rt::platform::PlatformState,
     pub(crate) drivers: BTreeMap<u32, Rc<dyn PciDriver>>,
@@ -164,6 +166,8 @@ pub(crate) struct Machine {
     pub(crate) last_place: Option<Place>,
     /// What the idle task is called, made once.
     pub(crate) idle_name: Arc<str>,
+    /// The state that an interrupt now leads to: a driver is being bound, or lets go.
+    pub(crate) in_binding: Option<Coverage>,
     /// Counts the lives of this thread.
     pub(crate) life: u64,
     /// Any device has a monitor.

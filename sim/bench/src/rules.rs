@@ -57,6 +57,18 @@ rules! {
     /// A lock taken twice.
     LOCK_RECURSION = "lock-recursion", Fatal, "a lock taken again by its holder",
         "Documentation/locking/lockdep-design.rst", "do not take a lock that is held; take it with interrupts off if a handler takes it too";
+    /// Locks that are taken in a circle.
+    LOCK_ORDER = "lock-order", Error, "locks taken in a circle",
+        "Documentation/locking/lockdep-design.rst", "take the locks in one order everywhere, or give one back first";
+    /// A lock of a handler, taken with interrupts on.
+    LOCK_IRQ_UNSAFE = "lock-irq-unsafe", Error, "a handler's lock taken with interrupts on",
+        "Documentation/kernel-hacking/locking.rst", "make it a SpinLockIrq, or take it with interrupts off";
+    /// A lock of a handler is held while one is taken that is held elsewhere with interrupts on.
+    LOCK_IRQ_ORDER = "lock-irq-order", Error, "a handler's lock held while one is taken that handlers can be kept waiting by",
+        "Documentation/locking/lockdep-design.rst", "make the inner lock a SpinLockIrq too, or take it outside of the other";
+    /// A lock is still held at the end.
+    LOCK_LEFT_HELD = "lock-left-held", Error, "a lock still held at the end",
+        "Documentation/locking/lockdep-design.rst", "drop the guard; look for forget() and for guards that are kept";
     /// A driver panicked.
     DRIVER_PANIC = "driver-panic", Fatal, "the driver panicked (BUG)",
         "Documentation/process/deprecated.rst (BUG() and BUG_ON())", "return an error instead; check what the device says before it is used";

@@ -11,7 +11,7 @@ use std::sync::{Arc, Once};
 use bringup_core::choice::Point;
 use bringup_core::time::TimerId;
 use bringup_core::trace::Event;
-use bringup_core::{Finding, Nanos, Place};
+use bringup_core::{Coverage, Finding, Nanos, Place};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, Yielder};
 
@@ -76,7 +76,7 @@ pub(crate) struct Task {
     pub(crate) busy_operations: u64,
     pub(crate) module: u32,
     /// Runs only when nothing else can: the idle task.
-    idle: bool,
+    pub(crate) idle: bool,
 }
 
 #[derive(Default)]
@@ -88,8 +88,8 @@ pub(crate) struct Tasks {
     /// Where it was found in the list last.
     place: usize,
     next: u32,
-    /// Tasks that became runnable, oldest first.
-    queue: Vec<TaskId>,
+    /// The numbers of tasks that became runnable, oldest first.
+    queue: Vec<u32>,
     /// What tasks wait for, since when, and who; in no particular order.
     waiting: Vec<(usize, Nanos, TaskId)>,
 }
@@ -193,14 +193,17 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
             module: m.module,
             idle,
         });
-        m.tasks.queue.push(id);
+        m.tasks.queue.push(id.0);
         id
     });
     let stack = STACKS.with(|stacks| stacks.borrow_mut().pop());
     let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("the host has memory for a task's stack"));
     let fiber = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
         YIELDER.set(yielder);
-        let outcome = catch_unwind(AssertUnwindSafe(body));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            body();
+            rt::lock::nothing_held("when it ends");
+        }));
         // The yielder of whoever is resumed next is set when that one runs.
         if outcome.is_err() {
             bug();
@@ -250,7 +253,7 @@ pub(crate) fn yield_now() {
     let may = with(|m| match m.tasks.running() {
         Some(task) if m.irqs.depth() == 0 => {
             let id = task.id;
-            m.tasks.queue.push(id);
+            m.tasks.queue.push(id.0);
             true
         }
         _ => false,
@@ -278,6 +281,7 @@ pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, wha
         task.state = State::Waiting;
         m.tasks.waiting.push((key, now, id));
         m.event(|| Event::Block { on: what });
+        m.bus.fabric.cover(Coverage::TaskBlocked);
         None
     });
     if let Some(wake) = ready {
@@ -296,13 +300,18 @@ impl Machine {
         }
         task.state = State::Runnable;
         task.wake = wake;
+        match wake {
+            Wake::Woken => {}
+            Wake::TimedOut => self.bus.fabric.cover(Coverage::TimedOut),
+            Wake::Signal => self.bus.fabric.cover(Coverage::Signalled),
+        }
         let timer = task.wait.take().and_then(|wait| wait.timer);
         self.bus.fabric.event(|| Event::Wake { task: task.name.to_string() });
         if let Some(timer) = timer {
             self.timers.cancel(timer);
         }
         self.tasks.waiting.retain(|(_, _, waiting)| *waiting != id);
-        self.tasks.queue.push(id);
+        self.tasks.queue.push(id.0);
     }
 
     /// Wakes the tasks that wait for `key`, at most `most`, those that wait longest first.
@@ -332,7 +341,16 @@ impl Machine {
 
     /// Whether the running task should give way here, as the chooser says.
     pub(crate) fn preempts_here(&mut self) -> bool {
-        self.tasks.has_queued() && self.preemptible() && self.bus.fabric.choices.choose(Point::Preempt, 2) == 1
+        self.tasks.has_queued() && self.preemptible() && self.chooses_to_preempt()
+    }
+
+    fn chooses_to_preempt(&mut self) -> bool {
+        let running = self.tasks.current.map_or(0, |id| id.0);
+        // For the choice alone the running task stands behind the others.
+        self.tasks.queue.push(running);
+        let preempts = self.bus.fabric.choices.choose_among(Point::Preempt, 2, &self.tasks.queue) == 1;
+        self.tasks.queue.pop();
+        preempts
     }
 }
 
@@ -376,8 +394,10 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
             }
             let queued = m.tasks.queue.len();
             if queued > 0 {
-                let index = m.bus.fabric.choices.choose(Point::Task, queued.min(256) as u32) as usize;
-                return Step::Run(m.tasks.queue.remove(index));
+                let most = queued.min(256);
+                let tasks = &m.tasks.queue[..most];
+                let index = m.bus.fabric.choices.choose_among(Point::Task, most as u32, tasks) as usize;
+                return Step::Run(TaskId(m.tasks.queue.remove(index)));
             }
             let next = m.next_event();
             match (next, moment) {
@@ -421,7 +441,7 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
 /// Lets handlers and timers that are due run when no task does: on the idle task's stack.
 fn run_idle() {
     let id = spawn(with(|m| m.idle_name.clone()), true, Box::new(rt::idle_point));
-    with(|m| m.tasks.queue.retain(|queued| *queued != id));
+    with(|m| m.tasks.queue.retain(|queued| *queued != id.0));
     resume(id);
 }
 

@@ -74,6 +74,7 @@ fn open_ops(name: &str, ops: Option<Rc<dyn CharDevice>>, pins: bool) -> Result<F
         Some(ops) => ops.open(),
         None => Err(ENOENT),
     };
+    rt::lock::nothing_held(TO_USER);
     with(|m| {
         let code = result.as_ref().err().copied().unwrap_or(0);
         m.event(|| Event::Call { what: "open", file: name.into(), result: i64::from(code) });
@@ -85,11 +86,15 @@ fn open_ops(name: &str, ops: Option<Rc<dyn CharDevice>>, pins: bool) -> Result<F
     Ok(File { name: name.into(), pins, inner: RefCell::new(Some(inner)), pos: RefCell::new(0) })
 }
 
+/// When a system call ends.
+const TO_USER: &str = "when it returns to user space";
+
 impl File {
     fn call(&self, what: &'static str, f: impl FnOnce(&mut dyn OpenFile, &mut i64) -> isize) -> Result<usize, Errno> {
         let Ok(mut inner) = self.inner.try_borrow_mut() else { return Err(Errno(EBUSY)) };
         let Some(open) = inner.as_deref_mut() else { return Err(Errno(EBADF)) };
         let result = f(open, &mut self.pos.borrow_mut());
+        rt::lock::nothing_held(TO_USER);
         with(|m| m.event(|| Event::Call { what, file: self.name.to_string(), result: result as i64 }));
         usize::try_from(result).map_err(|_| Errno(result as i32))
     }

@@ -46,6 +46,7 @@
 //! ```
 
 pub mod choice;
+pub mod coverage;
 pub mod dma;
 pub mod fault;
 pub mod finding;
@@ -61,6 +62,7 @@ mod fabric;
 
 pub use bus::{Bus, BusConfig, PlugError};
 pub use choice::{Choices, Chooser, Point, Stream};
+pub use coverage::{Coverage, States};
 pub use device::{Access, Cx, Device, DmaError, InterruptMode, Refusal, Reply, Reset, Waker};
 pub use dma::Ram;
 pub use fabric::{Fabric, Message, Port, cost};

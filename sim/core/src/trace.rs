@@ -199,6 +199,64 @@ fn hex_width(bytes: u8) -> usize {
     usize::from(bytes) * 2 + 2
 }
 
+/// A number that stands for a sequence of numbers. The same on every machine and in every process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest(u64);
+
+impl Digest {
+    /// Adds a number to the sequence.
+    #[inline]
+    pub fn fold(&mut self, value: u64) {
+        let mixed = (self.0 ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let wide = u128::from(mixed) * 0xd6e8_feb8_6659_fd93_u128;
+        self.0 = (wide as u64) ^ ((wide >> 64) as u64) ^ self.0.rotate_left(23);
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn value(self) -> u64 {
+        self.0
+    }
+}
+
+impl Event {
+    /// Adds what a waist operation did to a digest: its kind, device, address and value.
+    #[inline]
+    pub fn fold_into(&self, digest: &mut Digest) {
+        let (kind, device, place, value) = match *self {
+            Self::ConfigRead { device, offset, width, value } => {
+                (1, device, pair(0, offset.into(), width), value.into())
+            }
+            Self::ConfigWrite { device, offset, width, value } => {
+                (2, device, pair(0, offset.into(), width), value.into())
+            }
+            Self::BarRead { device, bar, offset, width, value, .. } => (3, device, pair(bar, offset, width), value),
+            Self::BarWrite { device, bar, offset, width, value, .. } => (4, device, pair(bar, offset, width), value),
+            Self::DmaRead { device, iova, len } => (5, device, iova, len),
+            Self::DmaWrite { device, iova, len } => (6, device, iova, len),
+            Self::Map { device, iova, len, .. } => (7, device, iova, len),
+            Self::Unmap { device, iova, len } => (8, device, iova, len),
+            Self::Message { device, vector } => (9, device, vector.into(), 0),
+            Self::Pended { device, vector } => (10, device, vector.into(), 0),
+            Self::Level { device, asserted } => (11, device, asserted.into(), 0),
+            Self::Work { device } => (12, device, 0, 0),
+            Self::Reset { device, .. } => (13, device, 0, 0),
+            Self::Removed { device } => (14, device, 0, 0),
+            // What is no waist operation has no part in it.
+            _ => return,
+        };
+        digest.fold(kind << 16 | u64::from(device.0));
+        digest.fold(place);
+        digest.fold(value);
+    }
+}
+
+/// A place in a BAR as one number.
+#[inline]
+fn pair(bar: u8, offset: u64, width: u8) -> u64 {
+    offset.rotate_left(16) ^ u64::from(bar) << 8 ^ u64::from(width)
+}
+
 /// An event with its circumstances.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -217,6 +275,8 @@ pub struct Record {
 pub struct Trace {
     on: bool,
     position: u64,
+    /// What happened so far, as one number.
+    digest: Digest,
     records: Vec<Record>,
 }
 
@@ -236,8 +296,11 @@ impl Trace {
     #[inline]
     pub fn operation(&mut self, at: Nanos, task: u16, event: impl FnOnce() -> Event) {
         self.position += 1;
+        let event = event();
+        self.digest.fold(u64::from(task));
+        event.fold_into(&mut self.digest);
         if self.on {
-            self.store(at, task, event());
+            self.store(at, task, event);
         }
     }
 
@@ -258,6 +321,13 @@ impl Trace {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// The waist operations so far as one number, kept whether or not the trace is on: two lives with the same number did the
+    /// same, in the same order, in the same tasks. Moments and places do not count.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest.value()
     }
 
     /// What was recorded.

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 use bringup_core::pci::offset;
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Finding, Place};
+use bringup_core::{Coverage, DeviceId, Finding, Place};
 
 use super::errno::{EBUSY, EINVAL, ENOMEM, ENOSPC, ERANGE};
 use crate::irq::{Handler, Interrupts, Source, VectorsId};
@@ -328,10 +328,23 @@ fn irq_key(irq: u32) -> usize {
     irq as usize + 1
 }
 
+impl Machine {
+    /// Notes what an interrupt comes in the middle of.
+    fn cover_interrupt(&mut self) {
+        if let Some(state) = self.in_binding {
+            self.bus.fabric.cover(state);
+        }
+        if self.tasks.running().is_some_and(|task| !task.idle) {
+            self.bus.fabric.cover(Coverage::InterruptInTask);
+        }
+    }
+}
+
 /// Delivers an irq: runs its handlers on the running stack.
 pub(crate) fn handle(irq: u32) {
     let outer = with(|m| {
         m.enter_irq();
+        m.cover_interrupt();
         let desc = m.irqs.descs.get_mut(&irq)?;
         desc.running += 1;
         if desc.pending > 0 {
@@ -340,6 +353,7 @@ pub(crate) fn handle(irq: u32) {
         }
         Some(m.bus.fabric.context.clone())
     });
+    let outer_preemption = with(Machine::preemption);
     let mut claimed = false;
     let mut index = 0;
     while let Some((id, callback)) = with(|m| {
@@ -354,6 +368,7 @@ pub(crate) fn handle(irq: u32) {
             task::bug();
             task::die();
         };
+        with(|m| m.leave_handler(outer_preemption));
         let word = match result {
             irqreturn::HANDLED => "handled",
             irqreturn::WAKE_THREAD => "wakes thread",
@@ -433,6 +448,19 @@ fn wake_thread(irq: u32, id: u32) {
 }
 
 impl Machine {
+    /// How often pre-emption and interrupts are off in the running task.
+    pub(crate) fn preemption(&mut self) -> (u32, u32) {
+        self.tasks.running().map_or((0, 0), |task| (task.preempt, task.irqs_off))
+    }
+
+    /// A handler has returned to what it interrupted, which is as it was before.
+    pub(crate) fn leave_handler(&mut self, before: (u32, u32)) {
+        self.check_nothing_held("when it returns");
+        if let Some(task) = self.tasks.running() {
+            (task.preempt, task.irqs_off) = before;
+        }
+    }
+
     fn book_vectors(&mut self, device: DeviceId, vectors: Vectors, place: Place) -> Vectors {
         let detail = (u64::from(vectors.first), u64::from(vectors.count));
         let ledger = self.take(Kind::Vectors, Some(device), Some(place), detail, "");

@@ -2,7 +2,7 @@
 
 use bringup_core::choice::Point;
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Finding, Nanos};
+use bringup_core::{Coverage, DeviceId, Finding, Nanos};
 
 use crate::irq::Source;
 use crate::machine::{Callback, Machine, TimerEvent, try_with, with};
@@ -198,6 +198,9 @@ impl Machine {
                 desc.pending += 1;
                 self.irqs.pending += 1;
             }
+            if desc.pending > 1 {
+                self.bus.fabric.cover(Coverage::InterruptMerged);
+            }
         }
     }
 
@@ -216,10 +219,15 @@ impl Machine {
             if !put_off.0
                 && let Some(id) = self.bus.due_device()
             {
-                let answer = if idle { 0 } else { self.bus.fabric.choices.choose(Point::Device, 2) };
+                let running = self.tasks.current.map_or(0, |task| task.0);
+                let actors = [u32::from(id.0), running];
+                let answer = if idle { 0 } else { self.bus.fabric.choices.choose_among(Point::Device, 2, &actors) };
                 if Self::put_off(&mut self.device_deferrals, answer) {
                     put_off.0 = true;
                 } else {
+                    if self.irqs.depth() > 0 {
+                        self.bus.fabric.cover(Coverage::DeviceInHandler);
+                    }
                     self.bus.work(id);
                     worked += 1;
                     if worked == MOST_WORK {
@@ -250,7 +258,8 @@ impl Machine {
                 return None;
             }
             let irq = self.deliverable()?;
-            let answer = if idle { 0 } else { self.bus.fabric.choices.choose(Point::Interrupt, 2) };
+            let actors = [irq, self.tasks.current.map_or(0, |task| task.0)];
+            let answer = if idle { 0 } else { self.bus.fabric.choices.choose_among(Point::Interrupt, 2, &actors) };
             if Self::put_off(&mut self.irq_deferrals, answer) {
                 put_off.1 = true;
                 continue;
@@ -279,6 +288,7 @@ impl Machine {
             return;
         }
         desc.unhandled += 1;
+        self.bus.fabric.seen.add(Coverage::InterruptSpurious);
         if desc.unhandled != MOST_UNHANDLED {
             return;
         }

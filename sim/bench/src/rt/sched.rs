@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use bringup_core::{Nanos, Place};
+use bringup_core::{Finding, Nanos, Place};
 
 use super::context::{Context, context};
 use crate::machine::{Machine, try_with, with};
@@ -56,7 +56,9 @@ impl Machine {
             (_, Some(task)) if task.irqs_off > 0 => "with interrupts off".to_owned(),
             _ => "with a spinlock held or pre-emption off".to_owned(),
         };
-        self.find(&rules::SLEEP_IN_ATOMIC, format!("{what} {how}"), Some(place));
+        let mut finding = Finding::new(&rules::SLEEP_IN_ATOMIC, format!("{what} {how}")).at_place(Some(place));
+        finding.notes = self.held_notes();
+        self.report(finding);
     }
 }
 

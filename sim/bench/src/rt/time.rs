@@ -77,11 +77,13 @@ pub(crate) fn fire(key: usize, callback: Callback) {
         m.event(|| Event::Timer { name: "hrtimer" });
         std::mem::replace(&mut m.bus.fabric.context, "a timer".into())
     });
+    let before = with(crate::machine::Machine::preemption);
     let Ok(_) = catch_unwind(AssertUnwindSafe(|| callback.call())) else {
         task::bug();
         task::die();
     };
     with(|m| {
+        m.leave_handler(before);
         m.irqs.leave();
         m.bus.fabric.context = outer;
         if let Some(timer) = m.hrtimers.iter_mut().find(|timer| timer.key == key) {
