@@ -2,6 +2,7 @@
 
 use bringup_bench::{Bench, Errno};
 
+pub mod cq;
 pub mod edu;
 
 /// Uses a driver that was loaded, as user space would, and says what went wrong. The module is unloaded after it.
