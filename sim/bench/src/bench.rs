@@ -118,7 +118,10 @@ impl Bench {
     /// Virtual time, in nanoseconds since the machine was turned on.
     #[must_use]
     pub fn now(&self) -> Nanos {
-        with(|m| m.now())
+        with(|m| {
+            m.bus.fabric.choices.history.cpu_time();
+            m.now()
+        })
     }
 
     // --- Modules and binding -------------------------------------------------------------------------------------

@@ -169,6 +169,7 @@ impl Builder {
         for device in self.platform {
             machine.platform.add(device);
         }
+        rt::follow::follow(machine.bus.fabric.choices.history.is_on());
         machine::install(Box::new(machine)).map_err(|_| BuildError::Busy)?;
         Ok(Bench::installed())
     }

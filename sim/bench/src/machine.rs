@@ -244,6 +244,7 @@ pub(crate) fn install(machine: Box<Machine>) -> Result<(), Box<Machine>> {
 
 pub(crate) fn uninstall() -> Option<Box<Machine>> {
     crate::rt::watch::forget();
+    crate::rt::follow::follow(false);
     CURRENT.with(|current| current.borrow_mut().take())
 }
 

@@ -75,6 +75,8 @@ pub(crate) struct Task {
     pub(crate) busy_since: Nanos,
     pub(crate) busy_operations: u64,
     pub(crate) module: u32,
+    /// Counts tasks as [`TaskId`] does, but for idle ones: it does not depend on where a device worked.
+    born: u32,
     /// Runs only when nothing else can: the idle task.
     pub(crate) idle: bool,
 }
@@ -88,6 +90,7 @@ pub(crate) struct Tasks {
     /// Where it was found in the list last.
     place: usize,
     next: u32,
+    born: u32,
     /// The numbers of tasks that became runnable, oldest first.
     queue: Vec<u32>,
     /// What tasks wait for, since when, and who; in no particular order.
@@ -177,6 +180,7 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
     install_hook();
     let id = with(|m| {
         m.tasks.next += 1;
+        m.tasks.born += u32::from(!idle);
         let id = TaskId(m.tasks.next);
         let now = m.now();
         m.tasks.list.push(Task {
@@ -191,6 +195,7 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
             busy_since: now,
             busy_operations: 0,
             module: m.module,
+            born: if idle { 0 } else { m.tasks.born },
             idle,
         });
         m.tasks.queue.push(id.0);
@@ -272,6 +277,11 @@ pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, wha
             return Some(Wake::Signal);
         }
         let id = task.id;
+        let history = &mut m.bus.fabric.choices.history;
+        history.cpu(4);
+        if let Some(at) = deadline {
+            history.cpu(at.max(now));
+        }
         let timer = deadline.map(|at| m.timers.set(at.max(now), TimerEvent::Task(id)));
         let task = m.tasks.running()?;
         task.wait = Some(Wait { interruptible, since: now, timer, what, place });
@@ -371,7 +381,10 @@ enum Step {
 
 /// Runs the machine until `until` has ended, or `moment` has come, or nothing will ever happen again.
 pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
-    let began = with(|m| m.now());
+    let began = with(|m| {
+        m.bus.fabric.choices.history.cpu(5);
+        m.now()
+    });
     loop {
         let step = with(|m| {
             if m.crashed {
@@ -455,6 +468,8 @@ fn resume(id: TaskId) {
         let (outer_task, outer_module) = (m.tasks.current.replace(id), m.module);
         m.stats.switches += 1;
         let now = m.now();
+        let born = m.tasks.running().map_or(0, |task| task.born);
+        m.bus.fabric.choices.history.cpu(6 << 32 | u64::from(born));
         let Some(task) = m.tasks.running() else { return (outer_task, None, outer_module) };
         task.busy_since = now;
         task.busy_operations = 0;
@@ -469,6 +484,7 @@ fn resume(id: TaskId) {
     let result = fiber.resume(());
     machine::set_running(was_running);
     with(|m| {
+        m.bus.fabric.choices.history.cpu(7 + u64::from(fiber.done()));
         if fiber.done() {
             m.tasks.list.retain(|task| task.id != id);
         }

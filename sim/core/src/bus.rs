@@ -125,6 +125,7 @@ impl Bus {
         if function.msix.is_some() {
             self.fabric.reachable(&[Coverage::MaskedPended]);
         }
+        self.fabric.choices.history.add_device();
         let port = Port::new(id, name.into(), function, &self.fabric.ram);
         self.slots.push(Slot { device, port, monitor: None });
         self.assign_bars(id, &room);
@@ -757,6 +758,7 @@ impl Bus {
     pub fn arrive(&mut self) -> bool {
         let now = self.fabric.now();
         let Some((_, delayed)) = self.fabric.delayed.pop_due(now) else { return false };
+        self.fabric.choices.history.cpu_stores(now);
         match delayed {
             Delayed::BarWrite { device, bar, offset, width, value } => {
                 self.store(device, bar, offset, width, value, None);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::coverage::{Coverage, States};
+use crate::history::History;
 
 /// What a choice is about. A [`Chooser`] may weigh its answer by this; the stream itself only holds the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -241,6 +242,8 @@ pub struct Choices {
     counts: [u32; Point::COUNT],
     /// The states that answers other than 0 led to.
     seen: States,
+    /// What the parts of the machine have seen, kept if the chooser wants to know states.
+    pub history: History,
 }
 
 impl fmt::Debug for Choices {
@@ -253,7 +256,10 @@ impl Choices {
     /// Records the answers of `chooser`.
     #[must_use]
     pub fn new(chooser: Box<dyn Chooser>) -> Self {
-        Self { chooser, taken: Vec::new(), zeros: 0, counts: [0; Point::COUNT], seen: States::default() }
+        let mut history = History::default();
+        history.enable(chooser.wants_states());
+        let (taken, counts, seen) = (Vec::new(), [0; Point::COUNT], States::default());
+        Self { chooser, taken, zeros: 0, counts, seen, history }
     }
 
     /// Whether all further answers are 0.
@@ -282,12 +288,20 @@ impl Choices {
             return 0;
         }
         self.counts[point.index()] += 1;
+        if self.history.is_on() {
+            let state = self.history.state(point.index());
+            self.chooser.in_state(state);
+        }
         let answer = if actors.is_empty() {
             self.chooser.choose(point, options)
         } else {
             self.chooser.choose_among(point, options, actors)
         };
         let answer = answer.min(options - 1);
+        // Whether a device, an interrupt or a task comes now shows in what it does; the rest is the choice's own effect.
+        if !matches!(point, Point::Device | Point::Interrupt | Point::Preempt | Point::Task) {
+            self.history.cpu_stores((point.index() as u64) << 32 | u64::from(answer));
+        }
         if answer == 0 {
             self.zeros += 1;
         } else {

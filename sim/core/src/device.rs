@@ -136,11 +136,13 @@ impl Cx<'_> {
     /// Virtual time since the machine was turned on, in nanoseconds.
     #[must_use]
     pub fn now(&self) -> Nanos {
+        self.fabric.choices.history.device_time(self.port.id);
         self.fabric.now()
     }
 
     /// Asks for [`Device::work`] in `delay` nanoseconds. There is one wake-up: an earlier one stands.
     pub fn wake_in(&mut self, delay: Nanos) {
+        self.fabric.choices.history.device_time(self.port.id);
         let at = self.fabric.now().saturating_add(delay);
         self.port.wake_blamed = !self.port.memory_is_open && (self.port.wake.is_none() || self.port.wake_blamed);
         self.port.wake = Some(self.port.wake.map_or(at, |set| set.min(at)));
@@ -168,6 +170,9 @@ impl Cx<'_> {
     /// through it; what is read comes as it is.
     #[must_use]
     pub fn memory(&self) -> &DeviceMemory {
+        // What it does there is not known: it may read what the processor stored, and the processor what it writes.
+        self.fabric.choices.history.device_loads(self.port.id);
+        self.fabric.choices.history.device_stores(self.port.id);
         let noting = self.fabric.trace.is_on() || !self.fabric.faults.is_empty();
         self.port.io_space().set_noting(noting);
         &self.port.memory

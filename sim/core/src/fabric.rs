@@ -303,11 +303,14 @@ impl Fabric {
     #[inline]
     pub fn advance(&mut self, span: Nanos) {
         self.now = self.now.saturating_add(span);
+        self.choices.history.now = self.now;
     }
 
     /// Counts and, if the trace is on, records a waist operation.
     #[inline]
     pub(crate) fn operation(&mut self, event: impl FnOnce() -> Event) {
+        let event = event();
+        self.choices.history.operation(&event);
         self.trace.operation(self.now, self.task, event);
     }
 

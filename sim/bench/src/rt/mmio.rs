@@ -5,7 +5,7 @@ use std::panic::Location;
 use bringup_core::Finding;
 
 use super::pci::{IoMap, MAP_BASE, MAP_SHIFT};
-use super::watch;
+use super::{follow, watch};
 use crate::machine::{Machine, with};
 use crate::rules;
 
@@ -105,14 +105,16 @@ pub unsafe fn mem_read(ptr: *const u8, width: u8) -> u64 {
         watch::show_access(ptr, width.into(), false, Location::caller());
     }
     // SAFETY: the caller's contract. Volatile, because a device may have written in between.
-    unsafe {
+    let value = unsafe {
         match width {
             1 => u64::from(ptr.read_volatile()),
             2 => u64::from(ptr.cast::<u16>().read_volatile()),
             4 => u64::from(ptr.cast::<u32>().read_volatile()),
             _ => ptr.cast::<u64>().read_volatile(),
         }
-    }
+    };
+    follow::loaded(value);
+    value
 }
 
 /// Writes 1, 2, 4 or 8 bytes of ordinary or coherent memory, untorn.
@@ -131,6 +133,7 @@ pub unsafe fn mem_write(ptr: *mut u8, width: u8, value: u64) {
             _ => ptr.cast::<u64>().write_volatile(value),
         }
     }
+    follow::stored(value);
     if watch::is_watched(ptr, width.into()) {
         watch::show_access(ptr, width.into(), true, Location::caller());
     }
@@ -144,6 +147,7 @@ pub unsafe fn mem_write(ptr: *mut u8, width: u8, value: u64) {
 pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: the caller's contract. What a device writes meanwhile comes from the same thread.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    follow::copied_from();
 }
 
 /// Copies into memory that a device may share, as `memcpy` does: of no particular width.
@@ -154,6 +158,7 @@ pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
 pub unsafe fn mem_copy_to(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller's contract. A device looks from the same thread.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    follow::stored(len as u64);
 }
 
 /// Whether monitors want to know of accesses to any of these bytes: what copies large pieces word by word asks once.

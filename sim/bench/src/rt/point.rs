@@ -125,8 +125,11 @@ impl Machine {
     #[inline]
     pub(crate) fn at_point(&mut self) -> AtPoint {
         if self.crashed || self.tasks.current.is_none() {
-            AtPoint::GoOn
-        } else if self.is_locked_up() || self.something_is_due() {
+            return AtPoint::GoOn;
+        }
+        // The processor has come one step further.
+        self.bus.fabric.choices.history.cpu(1);
+        if self.is_locked_up() || self.something_is_due() {
             AtPoint::Deliver
         } else if self.preempts_here() {
             AtPoint::Yield
@@ -199,6 +202,8 @@ impl Machine {
                 self.irqs.pending += 1;
             }
             if desc.pending > 1 {
+                // Whether messages merge depends on when the processor took the others.
+                self.bus.fabric.choices.history.cpu(2);
                 self.bus.fabric.cover(Coverage::InterruptMerged);
             }
         }
@@ -247,6 +252,7 @@ impl Machine {
             let now = self.now();
             match self.timers.pop_due(now) {
                 Some((_, TimerEvent::Task(id))) => {
+                    self.bus.fabric.choices.history.cpu(9);
                     self.make_runnable(id, Wake::TimedOut);
                     continue;
                 }
@@ -315,6 +321,7 @@ impl Machine {
     /// Enters interrupt context.
     pub(crate) fn enter_irq(&mut self) {
         self.irqs.enter();
+        self.bus.fabric.choices.history.cpu(3);
         self.bus.fabric.advance(IRQ_ENTRY);
         self.stats.interrupts += 1;
     }
