@@ -118,10 +118,7 @@ impl Bench {
     /// Virtual time, in nanoseconds since the machine was turned on.
     #[must_use]
     pub fn now(&self) -> Nanos {
-        with(|m| {
-            m.bus.fabric.choices.history.cpu_time();
-            m.now()
-        })
+        with(|m| m.now())
     }
 
     // --- Modules and binding -------------------------------------------------------------------------------------

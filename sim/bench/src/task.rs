@@ -277,11 +277,7 @@ pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, wha
             return Some(Wake::Signal);
         }
         let id = task.id;
-        let history = &mut m.bus.fabric.choices.history;
-        history.cpu(4);
-        if let Some(at) = deadline {
-            history.cpu(at.max(now));
-        }
+        m.bus.fabric.choices.history.cpu(4);
         let timer = deadline.map(|at| m.timers.set(at.max(now), TimerEvent::Task(id)));
         let task = m.tasks.running()?;
         task.wait = Some(Wait { interruptible, since: now, timer, what, place });
@@ -353,6 +349,7 @@ impl Machine {
 
     fn chooses_to_preempt(&mut self) -> bool {
         let running = self.tasks.current.map_or(0, |id| id.0);
+        self.note_ahead();
         // For the choice alone the running task stands behind the others.
         self.tasks.queue.push(running);
         let preempts = self.bus.fabric.choices.choose_among(Point::Preempt, 2, &self.tasks.queue) == 1;
@@ -404,6 +401,7 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
             }
             let queued = m.tasks.queue.len();
             if queued > 0 {
+                m.note_ahead();
                 let most = queued.min(256);
                 let tasks = &m.tasks.queue[..most];
                 let index = m.bus.fabric.choices.choose_among(Point::Task, most as u32, tasks) as usize;

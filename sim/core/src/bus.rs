@@ -717,6 +717,17 @@ impl Bus {
         due.min().map(|(_, id)| id)
     }
 
+    /// The devices that asked for a wake-up, and when.
+    pub fn wakes(&self) -> impl Iterator<Item = (DeviceId, Nanos)> {
+        self.slots.iter().filter_map(|slot| slot.port.wake.map(|at| (slot.port.id, at)))
+    }
+
+    /// The device that is to be woken first.
+    #[must_use]
+    pub fn next_to_wake(&self) -> Option<DeviceId> {
+        self.wakes().min_by_key(|(_, at)| *at).map(|(id, _)| id)
+    }
+
     /// Lets a device do a quantum of its work.
     pub fn work(&mut self, id: DeviceId) {
         self.work_once(id);

@@ -33,11 +33,14 @@ pub enum Point {
     Load,
     /// Whether a posted write to a BAR arrives at once: 0 it does, 1 it stays under way.
     Posted,
+    /// Whether the processor stands still here, as one does that a hypervisor or a machine check interrupts, until a device or a
+    /// timer is due: 0 it goes on, 1 it stands still. Only asked where that is soon.
+    Stall,
 }
 
 impl Point {
     /// How many kinds of points there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
 
     /// All kinds.
     pub const ALL: [Self; Self::COUNT] = [
@@ -53,6 +56,7 @@ impl Point {
         Self::Land,
         Self::Load,
         Self::Posted,
+        Self::Stall,
     ];
 
     /// Its number in [`ALL`](Self::ALL).
@@ -75,6 +79,7 @@ impl Point {
             Self::Land if answer > 1 => Coverage::StoresReordered,
             Self::Load => Coverage::LoadStale,
             Self::Posted => Coverage::WritePosted,
+            Self::Stall => Coverage::Stalled,
             Self::Segments | Self::Model | Self::Land => return None,
         })
     }
@@ -100,7 +105,8 @@ pub trait Chooser {
     /// As [`choose`](Self::choose), where it is known who is concerned.
     ///
     /// [`Point::Task`]: the tasks, in the order of the answers. [`Point::Preempt`]: the tasks that could run, then the one that
-    /// does. [`Point::Device`] and [`Point::Interrupt`]: the number of the device or the interrupt, then the running task.
+    /// does. [`Point::Device`], [`Point::Stall`] and [`Point::Interrupt`]: the number of the device or the interrupt, then the
+    /// running task.
     fn choose_among(&mut self, point: Point, options: u32, _actors: &[u32]) -> u32 {
         self.choose(point, options)
     }
@@ -299,7 +305,7 @@ impl Choices {
         };
         let answer = answer.min(options - 1);
         // Whether a device, an interrupt or a task comes now shows in what it does; the rest is the choice's own effect.
-        if !matches!(point, Point::Device | Point::Interrupt | Point::Preempt | Point::Task) {
+        if !matches!(point, Point::Device | Point::Interrupt | Point::Preempt | Point::Task | Point::Stall) {
             self.history.cpu_stores((point.index() as u64) << 32 | u64::from(answer));
         }
         if answer == 0 {
@@ -543,7 +549,7 @@ mod tests {
     fn damaged_and_foreign_files_are_refused() {
         let good = Stream { fields: vec![("driver".into(), "edu".into())], choices: vec![1, 2, 3] }.to_string();
         assert_eq!(Stream::parse("\x7fELF"), Err(StreamError::NotAStream));
-        assert_eq!(Stream::parse(&good.replacen(" 1\n", " 9\n", 1)), Err(StreamError::Version("9".into())));
+        assert_eq!(Stream::parse(&good.replacen(" 2\n", " 9\n", 1)), Err(StreamError::Version("9".into())));
         assert_eq!(Stream::parse(good.lines().next().unwrap()), Err(StreamError::Truncated));
         assert!(matches!(Stream::parse(&good.replace("1 2 3", "1 2 4")), Err(StreamError::Checksum { .. })));
         assert!(matches!(Stream::parse(&good.replace("1 2 3", "1 2 x")), Err(StreamError::Line { line: 3, .. })));

@@ -136,13 +136,11 @@ impl Cx<'_> {
     /// Virtual time since the machine was turned on, in nanoseconds.
     #[must_use]
     pub fn now(&self) -> Nanos {
-        self.fabric.choices.history.device_time(self.port.id);
         self.fabric.now()
     }
 
     /// Asks for [`Device::work`] in `delay` nanoseconds. There is one wake-up: an earlier one stands.
     pub fn wake_in(&mut self, delay: Nanos) {
-        self.fabric.choices.history.device_time(self.port.id);
         let at = self.fabric.now().saturating_add(delay);
         self.port.wake_blamed = !self.port.memory_is_open && (self.port.wake.is_none() || self.port.wake_blamed);
         self.port.wake = Some(self.port.wake.map_or(at, |set| set.min(at)));

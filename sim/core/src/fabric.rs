@@ -303,7 +303,6 @@ impl Fabric {
     #[inline]
     pub fn advance(&mut self, span: Nanos) {
         self.now = self.now.saturating_add(span);
-        self.choices.history.now = self.now;
     }
 
     /// Counts and, if the trace is on, records a waist operation.

@@ -1,11 +1,17 @@
 //! What each part of a machine has seen so far, as numbers: enough to tell that two lives have come to the same state.
 //!
 //! A driver, and a device model, is a function of what it is given. So the state of a whole machine follows from what its
-//! processor was given, what each device was given, the order of stores to shared memory among each other, and the time. Each of
-//! these is folded into a digest of its own, and *only what can matter to a part goes into its digest*: whether a device worked
+//! processor was given, what each device was given, the order of stores to shared memory among each other, and what is going to
+//! happen by itself. Each of these is folded into a digest of its own, and *only what can matter to a part goes into its digest*: whether a device worked
 //! before or after a step of the processor that it has nothing to do with makes no difference to either, and the digests come
 //! out the same. A search that meets a state again need not go on from there: this does for the order of independent steps what
 //! sleep sets do, and for what comes to the same by accident, too.
+//!
+//! Of time only the order counts: which wake-ups and timers are due, and in which order the others will be. How many
+//! nanoseconds off they are is left out, or no two orders would ever come to the same, as every step takes its time. That is the
+//! one thing that a search with these states takes for granted: that a driver and its devices care for what happens in which
+//! order, and not for the nanoseconds between. Choices put everything off and bring everything forward, so the orders are all
+//! there; what only a sum of many delays leads to, a time-out, may be missed.
 //!
 //! What is shared is followed in one direction at a time, and coarsely where it is not known better: a device that reads memory
 //! is taken to depend on all that the processor stored so far, wherever; the processor on the values that it loads. Where memory
@@ -13,7 +19,6 @@
 
 use std::cell::Cell;
 
-use crate::time::Nanos;
 use crate::trace::{DeviceId, Digest, Event};
 
 /// The digests of a life. Nothing is kept while it is off.
@@ -22,8 +27,8 @@ pub struct History {
     on: bool,
     /// See [`lose`](Self::lose).
     lost: bool,
-    /// The time, kept up by the fabric whether it is on or not.
-    pub(crate) now: Nanos,
+    /// What is going to happen by itself, in its order.
+    ahead: u64,
     cpu: Digest,
     /// A device looks at the clock and at memory through shared references.
     devices: Vec<Cell<Digest>>,
@@ -54,10 +59,9 @@ impl History {
         }
     }
 
-    /// The processor takes the time into account.
-    #[inline]
-    pub fn cpu_time(&mut self) {
-        self.cpu(self.now);
+    /// Says what is going to happen by itself: a digest of what is due and of the order of the rest.
+    pub fn ahead(&mut self, digest: u64) {
+        self.ahead = digest;
     }
 
     /// The processor stored something to memory that devices may read.
@@ -80,12 +84,6 @@ impl History {
         if self.on {
             self.fold_device(id, value);
         }
-    }
-
-    /// A device takes the time into account.
-    #[inline]
-    pub(crate) fn device_time(&self, id: DeviceId) {
-        self.device(id, self.now);
     }
 
     /// A device reads memory.
@@ -144,7 +142,7 @@ impl History {
     pub(crate) fn state(&mut self, kind: usize) -> u64 {
         let mut state = Digest::default();
         state.fold(kind as u64);
-        state.fold(self.now);
+        state.fold(self.ahead);
         state.fold(self.cpu.value());
         state.fold(self.written.get().value());
         state.fold(self.stored);

@@ -93,7 +93,9 @@ fn mixed_lives_are_clean_and_reach_the_states_of_a_queue() {
     assert!(explored.is_clean(), "{:?}", explored.found);
     for state in [
         Coverage::RingEmpty,
-        Coverage::RingFull,
+        Coverage::SeveralUsed,
+        Coverage::InterruptMerged,
+        Coverage::Stalled,
         Coverage::EventEdge,
         Coverage::AllocationFailed,
         Coverage::DeviceLate,

@@ -1,7 +1,7 @@
 //! Points: the places where devices work, interrupts arrive, timers fire and tasks are pre-empted.
 
 use bringup_core::choice::Point;
-use bringup_core::trace::Event;
+use bringup_core::trace::{Digest, Event};
 use bringup_core::{Coverage, DeviceId, Finding, Nanos};
 
 use crate::irq::Source;
@@ -14,6 +14,9 @@ const IRQ_ENTRY: u64 = 300;
 
 /// How often in a row a due thing may be put off by choice. A bound, so that no stream starves a driver that waits for it.
 const MOST_DEFERRALS: u8 = 24;
+
+/// For how long the processor may stand still, in virtual nanoseconds: longer, and drivers are right to give up.
+const MOST_STALL: Nanos = 2_000_000;
 
 /// How often in a row an asserted line may go unclaimed. Linux waits for 99,900 of 100,000; the outcome is the same.
 const MOST_UNHANDLED: u32 = 100;
@@ -129,7 +132,7 @@ impl Machine {
         }
         // The processor has come one step further.
         self.bus.fabric.choices.history.cpu(1);
-        if self.is_locked_up() || self.something_is_due() {
+        if self.is_locked_up() || self.something_is_due() || self.stalls_here() {
             AtPoint::Deliver
         } else if self.preempts_here() {
             AtPoint::Yield
@@ -148,6 +151,54 @@ impl Machine {
         self.bus.has_messages()
             || self.next_event().is_some_and(|at| at <= now)
             || (self.interrupts_enabled() && self.deliverable().is_some())
+    }
+
+    /// Whether the processor stands still here until something is due, as the chooser says; then it has.
+    #[inline]
+    fn stalls_here(&mut self) -> bool {
+        !self.bus.fabric.choices.is_quiet() && self.chooses_to_stall()
+    }
+
+    fn chooses_to_stall(&mut self) -> bool {
+        let (now, next) = (self.now(), self.next_event());
+        let Some(span) = next.map(|at| at.saturating_sub(now)).filter(|span| *span <= MOST_STALL) else { return false };
+        self.note_ahead();
+        let who = self.bus.next_to_wake().map_or(u32::MAX, |id| id.0.into());
+        let actors = [who, self.tasks.current.map_or(0, |task| task.0)];
+        let stalls = self.bus.fabric.choices.choose_among(Point::Stall, 2, &actors) == 1;
+        if stalls {
+            self.bus.fabric.advance(span);
+        }
+        stalls
+    }
+
+    /// Tells the history of this life, if there is one, what is going to happen by itself.
+    #[inline]
+    pub(crate) fn note_ahead(&mut self) {
+        if self.bus.fabric.choices.history.is_on() {
+            self.digest_ahead();
+        }
+    }
+
+    #[cold]
+    fn digest_ahead(&mut self) {
+        let now = self.now();
+        let mut ahead: Vec<(Nanos, u64)> = self.bus.wakes().map(|(id, at)| (at, u64::from(id.0))).collect();
+        ahead.extend(self.timers.iter().map(|(_, at, event)| {
+            let kind = match event {
+                TimerEvent::Task(_) => 1,
+                TimerEvent::Hr { .. } => 2,
+                TimerEvent::Work { .. } => 3,
+            };
+            (at, kind << 32)
+        }));
+        // Equal moments in the order in which they were set, as they will be met.
+        ahead.sort_by_key(|(at, _)| *at);
+        let mut digest = Digest::default();
+        for (at, what) in ahead {
+            digest.fold(what << 1 | u64::from(at <= now));
+        }
+        self.bus.fabric.choices.history.ahead(digest.value());
     }
 
     /// Whether the running task (or, between tasks, the processor) takes interrupts.
@@ -224,6 +275,7 @@ impl Machine {
             if !put_off.0
                 && let Some(id) = self.bus.due_device()
             {
+                self.note_ahead();
                 let running = self.tasks.current.map_or(0, |task| task.0);
                 let actors = [u32::from(id.0), running];
                 let answer = if idle { 0 } else { self.bus.fabric.choices.choose_among(Point::Device, 2, &actors) };
@@ -264,6 +316,7 @@ impl Machine {
                 return None;
             }
             let irq = self.deliverable()?;
+            self.note_ahead();
             let actors = [irq, self.tasks.current.map_or(0, |task| task.0)];
             let answer = if idle { 0 } else { self.bus.fabric.choices.choose_among(Point::Interrupt, 2, &actors) };
             if Self::put_off(&mut self.irq_deferrals, answer) {
