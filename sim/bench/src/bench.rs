@@ -369,6 +369,11 @@ impl Bench {
             let Some(at) = next.filter(|at| *at <= end) else { break };
             task::run(None, Some(at.max(with(|m| m.now()))));
         }
+        with(|m| {
+            for finding in m.heap.inspect() {
+                m.report(finding);
+            }
+        });
         let mut machine = close().unwrap_or_else(|| unreachable!("a bench has a machine until it is finished"));
         let fabric = &mut machine.bus.fabric;
         let (seen, could_see) = fabric.choices.states();
@@ -437,7 +442,7 @@ impl Machine {
         }
         // In the order of the places, not of the addresses.
         let mut left: Vec<(bringup_core::Place, usize, usize)> = Vec::new();
-        for allocation in self.allocations.values_mut().filter(|allocation| allocation.module == id) {
+        for allocation in self.heap.allocations.values_mut().filter(|allocation| allocation.module == id) {
             match left.iter_mut().find(|(place, ..)| *place == allocation.place) {
                 Some((_, count, bytes)) => {
                     *count += 1;

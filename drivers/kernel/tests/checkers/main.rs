@@ -3,7 +3,10 @@
 
 #![allow(unsafe_code, reason = "drivers call the kernel's unsafe functions; each block says why it may")]
 
+mod heap;
 mod locks;
+mod values;
+mod waits;
 
 use bringup_bench::{rt, Bench, Limits, Report};
 use bringup_core::fault::{Behaviour, Fault, Verb};
@@ -423,12 +426,12 @@ planted! {
     a_spinlock_taken_twice_is_found: SpinlockTwice => ["lock-recursion"];
     a_mutex_taken_twice_is_found: MutexTwice => ["lock-recursion"];
     a_handler_that_takes_a_held_spinlock_is_found: HandlerTakesHeldSpinlock => ["lock-irq-unsafe", "lock-recursion"];
-    a_panic_in_probe_is_found: PanicInProbe => ["driver-panic"];
+    an_index_from_the_device_is_found: PanicInProbe => ["unchecked-device-value"];
     a_panic_in_a_handler_is_found: PanicInHandler => ["driver-panic"];
     a_panic_in_unbind_is_found: PanicInUnbind => ["driver-panic"];
     an_overflow_is_found: Overflow => ["driver-panic"];
     a_kernel_warning_is_found: Warning => ["kernel-warning"];
-    a_loop_without_end_is_found: SpinForEver => ["watchdog-lockup"];
+    a_loop_over_a_register_without_end_is_found: SpinForEver => ["spin-without-bound"];
     a_wait_without_end_is_found: WaitForEver => ["watchdog-hung"];
     a_registration_left_at_unload_is_found: LeakRegistration => ["leak-registration", "leak-memory"];
     memory_left_at_unload_is_found: LeakMemory => ["leak-memory"];

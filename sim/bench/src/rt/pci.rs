@@ -9,6 +9,7 @@ use bringup_core::trace::Event;
 use bringup_core::{Coverage, DeviceId, Place, Seen};
 
 use super::errno::{EBUSY, EINVAL, ENODEV, ENOMEM};
+use crate::heard::Origin;
 use crate::ledger::{Kind, LedgerId};
 use crate::machine::{Binding, Machine, with};
 use crate::rules;
@@ -160,7 +161,7 @@ pub fn bind(driver_id: u32, device: DeviceId) -> Option<Result<(), i32>> {
         m.bindings += 1;
         let since = m.bindings;
         // Bound from here on: the driver's name stands in its messages while it probes.
-        m.device(device).binding = Some(Binding { driver: driver_id, since });
+        m.device(device).binding = Some(Binding { driver: driver_id, since, probing: true });
         m.in_binding = Some(Coverage::InterruptInProbe);
         Some(row)
     })?;
@@ -171,6 +172,9 @@ pub fn bind(driver_id: u32, device: DeviceId) -> Option<Result<(), i32>> {
         let (name, code) = (driver.name(), result.err().unwrap_or(0));
         m.bus.show(device, None, if code == 0 { Seen::Bound } else { Seen::Unbound });
         m.event(|| Event::Probe { driver: name.into(), device: address.clone(), result: code });
+        if let Some(binding) = &mut m.device(device).binding {
+            binding.probing = false;
+        }
         if let Err(code) = result {
             m.device(device).binding = None;
             m.probe_errors.push((name.to_owned(), device, code));
@@ -306,7 +310,9 @@ pub fn config_read(device: DeviceId, offset: u16, width: u8) -> u32 {
     let place = Location::caller();
     let value = with(|m| {
         m.last_place = Some(place);
-        m.bus.config_read(device, offset, width)
+        let value = m.bus.config_read(device, offset, width);
+        m.hear(Origin::Config { device, offset }, value.into(), place);
+        value
     });
     super::point();
     value

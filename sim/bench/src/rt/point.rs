@@ -114,8 +114,16 @@ fn locked_up() -> ! {
         let Some(task) = m.tasks.running() else { return };
         let (span, operations) = (now.saturating_sub(task.busy_since), task.busy_operations);
         let place = m.last_place;
-        let what = format!("no sleep for {} virtual milliseconds and {operations} operations", span / 1_000_000);
-        m.find(&rules::WATCHDOG_LOCKUP, what, place);
+        let how_long = format!("no sleep for {} virtual milliseconds and {operations} operations", span / 1_000_000);
+        let run = m.stats.switches;
+        // What it waits for is what it reads again and again.
+        if let Some(word) = m.heard.most_read(run).filter(|word| word.times >= operations / 8 + 1) {
+            let what = format!("{} read {} times in a row, and {how_long}", word.origin, word.times);
+            let finding = Finding::new(&rules::SPIN_WITHOUT_BOUND, what).at_place(Some(word.place));
+            m.report(finding.note(format!("it last read as {:#x}", word.value)));
+        } else {
+            m.find(&rules::WATCHDOG_LOCKUP, how_long, place);
+        }
     });
     task::die();
 }
