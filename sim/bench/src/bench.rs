@@ -377,6 +377,7 @@ impl Bench {
         });
         let mut machine = close().unwrap_or_else(|| unreachable!("a bench has a machine until it is finished"));
         let fabric = &mut machine.bus.fabric;
+        let (seen, could_see) = fabric.choices.states();
         let report = Report {
             log: std::mem::take(&mut machine.log),
             stream: Stream { fields: Vec::new(), choices: fabric.choices.taken().to_vec() },
@@ -384,6 +385,10 @@ impl Bench {
             stats: machine.stats,
             operations: fabric.trace.position(),
             choices: fabric.choices.made(),
+            points: fabric.choices.counts(),
+            digest: fabric.trace.digest(),
+            seen: fabric.seen.union(seen),
+            could_see: fabric.could_see.union(could_see),
             duration: fabric.now(),
             crashed: machine.crashed,
             exercised: fabric.exercised.take().unwrap_or_default(),

@@ -86,8 +86,14 @@ impl Builder {
 
     /// Where choices come from; [`Quiet`] if not said.
     #[must_use]
-    pub fn chooser(mut self, chooser: impl Chooser + 'static) -> Self {
-        self.chooser = Box::new(chooser);
+    pub fn chooser(self, chooser: impl Chooser + 'static) -> Self {
+        self.boxed_chooser(Box::new(chooser))
+    }
+
+    /// As [`chooser`](Self::chooser), for one whose type is not known here: what a campaign hands to each life.
+    #[must_use]
+    pub fn boxed_chooser(mut self, chooser: Box<dyn Chooser>) -> Self {
+        self.chooser = chooser;
         self
     }
 
@@ -166,6 +172,7 @@ impl Builder {
         for device in self.platform {
             machine.platform.add(device);
         }
+        rt::follow::follow(machine.bus.fabric.choices.history.is_on());
         machine::install(Box::new(machine)).map_err(|_| BuildError::Busy)?;
         if let Some((base, size)) = listened {
             crate::heard::listen(base, size);
@@ -199,6 +206,7 @@ impl Machine {
             limits,
             life,
             monitored: false,
+            in_binding: None,
             watches: 0,
             tasks: task::Tasks::default(),
             irqs: irq::Interrupts::default(),

@@ -15,6 +15,7 @@
 
 mod bench;
 mod builder;
+pub mod explore;
 pub mod file;
 mod heap;
 mod heard;

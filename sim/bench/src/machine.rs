@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bringup_core::time::Timers;
 use bringup_core::trace::Event;
-use bringup_core::{Bus, DeviceId, Finding, Nanos, Place, Rule};
+use bringup_core::{Bus, Coverage, DeviceId, Finding, Nanos, Place, Rule};
 
 use crate::file::{CharDevice, UserMemory};
 use crate::irq::Interrupts;
@@ -172,6 +172,8 @@ pub(crate) struct Machine {
     pub(crate) last_place: Option<Place>,
     /// What the idle task is called, made once.
     pub(crate) idle_name: Arc<str>,
+    /// The state that an interrupt now leads to: a driver is being bound, or lets go.
+    pub(crate) in_binding: Option<Coverage>,
     /// Counts the lives of this thread.
     pub(crate) life: u64,
     /// Any device has a monitor.
@@ -251,6 +253,7 @@ pub(crate) fn install(machine: Box<Machine>) -> Result<(), Box<Machine>> {
 pub(crate) fn uninstall() -> Option<Box<Machine>> {
     crate::rt::watch::forget();
     crate::heard::listen(0, 0);
+    crate::rt::follow::follow(false);
     CURRENT.with(|current| current.borrow_mut().take())
 }
 

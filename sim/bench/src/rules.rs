@@ -96,6 +96,12 @@ rules! {
     /// The kernel warned.
     KERNEL_WARNING = "kernel-warning", Error, "the driver ran into a kernel warning",
         "Documentation/process/coding-style.rst §22", "the line of the log says what the kernel objects to";
+    /// User space got a wrong answer.
+    WRONG_ANSWER = "wrong-answer", Error, "the driver gave user space something else than it should",
+        "the driver's own documentation", "follow the answer back: which memory it was copied from, and what said that it was complete";
+    /// A call failed for no reason.
+    CALL_FAILED = "call-failed", Error, "a call failed, and nothing in the machine did",
+        "the driver's own documentation", "look for an interrupt that was lost, or a notification that was not sent";
     /// A task that never sleeps.
     WATCHDOG_LOCKUP = "watchdog-lockup", Fatal, "a task that spins without end",
         "Documentation/admin-guide/lockup-watchdogs.rst", "bound every wait on the device, and sleep in it (read_poll_timeout)";

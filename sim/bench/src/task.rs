@@ -11,7 +11,7 @@ use std::sync::{Arc, Once};
 use bringup_core::choice::Point;
 use bringup_core::time::TimerId;
 use bringup_core::trace::Event;
-use bringup_core::{Finding, Nanos, Place};
+use bringup_core::{Coverage, Finding, Nanos, Place};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, Yielder};
 
@@ -77,8 +77,10 @@ pub(crate) struct Task {
     pub(crate) busy_since: Nanos,
     pub(crate) busy_operations: u64,
     pub(crate) module: u32,
+    /// Counts tasks as [`TaskId`] does, but for idle ones: it does not depend on where a device worked.
+    born: u32,
     /// Runs only when nothing else can: the idle task.
-    idle: bool,
+    pub(crate) idle: bool,
 }
 
 #[derive(Default)]
@@ -90,8 +92,9 @@ pub(crate) struct Tasks {
     /// Where it was found in the list last.
     place: usize,
     next: u32,
-    /// Tasks that became runnable, oldest first.
-    queue: Vec<TaskId>,
+    born: u32,
+    /// The numbers of tasks that became runnable, oldest first.
+    queue: Vec<u32>,
     /// What tasks wait for, since when, and who; in no particular order.
     waiting: Vec<(usize, Nanos, TaskId)>,
 }
@@ -179,6 +182,7 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
     install_hook();
     let id = with(|m| {
         m.tasks.next += 1;
+        m.tasks.born += u32::from(!idle);
         let id = TaskId(m.tasks.next);
         let now = m.now();
         m.tasks.list.push(Task {
@@ -193,9 +197,10 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
             busy_since: now,
             busy_operations: 0,
             module: m.module,
+            born: if idle { 0 } else { m.tasks.born },
             idle,
         });
-        m.tasks.queue.push(id);
+        m.tasks.queue.push(id.0);
         id
     });
     let stack = STACKS.with(|stacks| stacks.borrow_mut().pop());
@@ -268,7 +273,7 @@ pub(crate) fn yield_now() {
     let may = with(|m| match m.tasks.running() {
         Some(task) if m.irqs.depth() == 0 => {
             let id = task.id;
-            m.tasks.queue.push(id);
+            m.tasks.queue.push(id.0);
             true
         }
         _ => false,
@@ -302,12 +307,14 @@ pub(crate) fn wait_about(
             return Some(Wake::Signal);
         }
         let id = task.id;
+        m.bus.fabric.choices.history.cpu(4);
         let timer = deadline.map(|at| m.timers.set(at.max(now), TimerEvent::Task(id)));
         let task = m.tasks.running()?;
         task.wait = Some(Wait { interruptible, since: now, timer, about, what, place });
         task.state = State::Waiting;
         m.tasks.waiting.push((key, now, id));
         m.event(|| Event::Block { on: what });
+        m.bus.fabric.cover(Coverage::TaskBlocked);
         None
     });
     if let Some(wake) = ready {
@@ -336,13 +343,18 @@ impl Machine {
         }
         task.state = State::Runnable;
         task.wake = wake;
+        match wake {
+            Wake::Woken => {}
+            Wake::TimedOut => self.bus.fabric.cover(Coverage::TimedOut),
+            Wake::Signal => self.bus.fabric.cover(Coverage::Signalled),
+        }
         let timer = task.wait.take().and_then(|wait| wait.timer);
         self.bus.fabric.event(|| Event::Wake { task: task.name.to_string() });
         if let Some(timer) = timer {
             self.timers.cancel(timer);
         }
         self.tasks.waiting.retain(|(_, _, waiting)| *waiting != id);
-        self.tasks.queue.push(id);
+        self.tasks.queue.push(id.0);
     }
 
     /// Wakes the tasks that wait for `key`, at most `most`, those that wait longest first.
@@ -372,7 +384,17 @@ impl Machine {
 
     /// Whether the running task should give way here, as the chooser says.
     pub(crate) fn preempts_here(&mut self) -> bool {
-        self.tasks.has_queued() && self.preemptible() && self.bus.fabric.choices.choose(Point::Preempt, 2) == 1
+        self.tasks.has_queued() && self.preemptible() && self.chooses_to_preempt()
+    }
+
+    fn chooses_to_preempt(&mut self) -> bool {
+        let running = self.tasks.current.map_or(0, |id| id.0);
+        self.note_ahead();
+        // For the choice alone the running task stands behind the others.
+        self.tasks.queue.push(running);
+        let preempts = self.bus.fabric.choices.choose_among(Point::Preempt, 2, &self.tasks.queue) == 1;
+        self.tasks.queue.pop();
+        preempts
     }
 }
 
@@ -396,7 +418,10 @@ enum Step {
 
 /// Runs the machine until `until` has ended, or `moment` has come, or nothing will ever happen again.
 pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
-    let began = with(|m| m.now());
+    let began = with(|m| {
+        m.bus.fabric.choices.history.cpu(5);
+        m.now()
+    });
     loop {
         let step = with(|m| {
             if m.crashed {
@@ -416,8 +441,11 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
             }
             let queued = m.tasks.queue.len();
             if queued > 0 {
-                let index = m.bus.fabric.choices.choose(Point::Task, queued.min(256) as u32) as usize;
-                return Step::Run(m.tasks.queue.remove(index));
+                m.note_ahead();
+                let most = queued.min(256);
+                let tasks = &m.tasks.queue[..most];
+                let index = m.bus.fabric.choices.choose_among(Point::Task, most as u32, tasks) as usize;
+                return Step::Run(TaskId(m.tasks.queue.remove(index)));
             }
             let next = m.next_event();
             match (next, moment) {
@@ -461,7 +489,7 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
 /// Lets handlers and timers that are due run when no task does: on the idle task's stack.
 fn run_idle() {
     let id = spawn(with(|m| m.idle_name.clone()), true, Box::new(rt::idle_point));
-    with(|m| m.tasks.queue.retain(|queued| *queued != id));
+    with(|m| m.tasks.queue.retain(|queued| *queued != id.0));
     resume(id);
 }
 
@@ -478,6 +506,8 @@ fn resume(id: TaskId) {
         let (outer_task, outer_module) = (m.tasks.current.replace(id), m.module);
         m.stats.switches += 1;
         let now = m.now();
+        let born = m.tasks.running().map_or(0, |task| task.born);
+        m.bus.fabric.choices.history.cpu(6 << 32 | u64::from(born));
         let Some(task) = m.tasks.running() else { return (outer_task, None, outer_module) };
         task.busy_since = now;
         task.busy_operations = 0;
@@ -492,6 +522,7 @@ fn resume(id: TaskId) {
     let result = fiber.resume(());
     machine::set_running(was_running);
     with(|m| {
+        m.bus.fabric.choices.history.cpu(7 + u64::from(fiber.done()));
         if fiber.done() {
             m.tasks.list.retain(|task| task.id != id);
         }

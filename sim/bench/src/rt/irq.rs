@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use bringup_core::choice::Point;
 use bringup_core::pci::offset;
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Finding, Place};
+use bringup_core::{Coverage, DeviceId, Finding, Place};
 
 use super::errno::{EBUSY, EINVAL, ENOMEM, ENOSPC, ERANGE};
 use crate::irq::{Freed, Handler, Interrupts, Source, VectorsId};
@@ -402,10 +402,24 @@ fn irq_key(irq: u32) -> usize {
     irq as usize + 1
 }
 
+impl Machine {
+    /// Notes what an interrupt comes in the middle of.
+    fn cover_interrupt(&mut self) {
+        if let Some(state) = self.in_binding {
+            self.bus.fabric.cover(state);
+        }
+        if self.tasks.running().is_some_and(|task| !task.idle) {
+            self.bus.fabric.cover(Coverage::InterruptInTask);
+        }
+    }
+}
+
 /// Delivers an irq: runs its handlers on the running stack.
 pub(crate) fn handle(irq: u32) {
     let outer = with(|m| {
+        m.bus.fabric.choices.history.cpu(irq.into());
         m.enter_irq();
+        m.cover_interrupt();
         let desc = m.irqs.descs.get_mut(&irq)?;
         desc.running += 1;
         if desc.pending > 0 {

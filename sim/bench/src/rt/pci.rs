@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bringup_core::pci::{BarKind, command, offset};
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Place, Seen};
+use bringup_core::{Coverage, DeviceId, Place, Seen};
 
 use super::errno::{EBUSY, EINVAL, EIO, ENODEV, ENOMEM};
 use crate::heard::Origin;
@@ -163,10 +163,12 @@ pub fn bind(driver_id: u32, device: DeviceId) -> Option<Result<(), i32>> {
         m.device(device).was_bound = true;
         // Bound from here on: the driver's name stands in its messages while it probes.
         m.device(device).binding = Some(Binding { driver: driver_id, since, probing: true });
+        m.in_binding = Some(Coverage::InterruptInProbe);
         Some(row)
     })?;
     let result = driver.probe(device, row);
     with(|m| {
+        m.in_binding = None;
         let address = m.bus.address(device);
         let (name, code) = (driver.name(), result.err().unwrap_or(0));
         m.bus.show(device, None, if code == 0 { Seen::Bound } else { Seen::Unbound });
@@ -177,6 +179,7 @@ pub fn bind(driver_id: u32, device: DeviceId) -> Option<Result<(), i32>> {
         if let Err(code) = result {
             m.device(device).binding = None;
             m.probe_errors.push((name.to_owned(), device, code));
+            m.bus.fabric.cover(Coverage::ProbeFailed);
             // ENODEV and ENXIO are how a driver says that the device is not for it after all.
             if code != ENODEV && code != super::errno::ENXIO {
                 m.log_line(3, format!("{name} {address}: probe with driver {name} failed with error {code}"));
@@ -192,12 +195,14 @@ pub fn bind(driver_id: u32, device: DeviceId) -> Option<Result<(), i32>> {
 pub fn unbind(device: DeviceId) -> bool {
     let Some(driver) = with(|m| {
         let id = m.device(device).binding.as_ref()?.driver;
+        m.in_binding = Some(Coverage::InterruptInUnbind);
         m.drivers.get(&id).cloned()
     }) else {
         return false;
     };
     driver.remove(device);
     with(|m| {
+        m.in_binding = None;
         let address = m.bus.address(device);
         m.bus.show(device, None, Seen::Unbound);
         m.event(|| Event::Unbind { driver: driver.name().into(), device: address });
