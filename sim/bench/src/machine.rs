@@ -37,6 +37,11 @@ impl Callback {
         Self { function, data }
     }
 
+    /// The address of the function, which tells callbacks of one kind from others.
+    pub(crate) fn address(self) -> usize {
+        self.function as usize
+    }
+
     pub(crate) fn call(self) -> u32 {
         // SAFETY: `new`'s caller promised that the pair may be called until it is taken back.
         unsafe { (self.function)(self.data) }
