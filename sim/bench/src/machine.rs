@@ -178,6 +178,10 @@ pub(crate) struct Machine {
     pub(crate) life: u64,
     /// Any device has a monitor.
     pub(crate) monitored: bool,
+    /// Counts runs of interrupt handlers and timers.
+    pub(crate) handlers: u32,
+    /// The contexts that those on the stack interrupted, for the memory model.
+    pub(crate) interrupted: Vec<u32>,
     /// The state of what monitors watch that accesses are filtered by.
     pub(crate) watches: u64,
 }
@@ -284,6 +288,12 @@ impl Machine {
         if !self.crashed {
             self.bus.fabric.report(finding);
         }
+    }
+
+    /// As [`report`](Self::report), with what the memory model knows that may be behind it.
+    pub(crate) fn report_explained(&mut self, finding: Finding) {
+        let notes = self.bus.fabric.order.explain();
+        self.report(notes.into_iter().fold(finding, Finding::note));
     }
 
     pub(crate) fn find(&mut self, rule: &'static Rule, what: String, place: Option<Place>) {

@@ -425,6 +425,9 @@ pub(crate) fn handle(irq: u32) {
         if desc.pending > 0 {
             desc.pending -= 1;
             m.irqs.pending -= 1;
+            let stamp = desc.stamps[0];
+            desc.stamps[0] = desc.stamps[1];
+            m.bus.fabric.cpu_takes_message(stamp);
         }
         Some(m.bus.fabric.context.clone())
     });
@@ -460,7 +463,7 @@ pub(crate) fn handle(irq: u32) {
         if let Some(desc) = m.irqs.descs.get_mut(&irq) {
             desc.running -= 1;
         }
-        m.irqs.leave();
+        m.leave_irq();
         m.book_irq(irq, claimed);
         if let Some(outer) = outer {
             m.bus.fabric.context = outer;

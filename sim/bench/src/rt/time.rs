@@ -96,7 +96,7 @@ pub(crate) fn fire(key: usize, callback: Callback) {
     super::lock::activity_ends(key);
     with(|m| {
         m.leave_handler(before);
-        m.irqs.leave();
+        m.leave_irq();
         m.bus.fabric.context = outer;
         if let Some(timer) = m.hrtimers.iter_mut().find(|timer| timer.key == key) {
             timer.running = false;
