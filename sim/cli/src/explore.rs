@@ -13,6 +13,7 @@ use bringup_bench::Report;
 use bringup_bench::explore::{Campaign, Explored, Found, fails_with, shrink_within};
 use bringup_bench::module::Loadable;
 use bringup_core::Chooser;
+use bringup_core::choice::Quiet;
 
 use crate::args::{RunArgs, Strategy};
 use crate::driver_build::shown_paths;
@@ -58,14 +59,16 @@ pub(crate) fn explore(
     }
     let mut life = Life::from_args(args, linked, out)?;
     life.seed = None;
-    life.thorough = true;
     if life.load.is_none() && life.input.is_none() && life.driver.takes().bench {
         life.load = Some(LOAD);
     }
+    // A load is what such a driver is for; the rest is tried where there is none.
+    life.thorough = life.load.is_none();
     out.paths = shown_paths(life.driver.file());
     let look = Look::begin(&life, out);
     let shared = Lives::of(&life);
-    shared.try_out(&life.driver)?;
+    shared.try_out(&life.driver, look.recorded(Box::new(Quiet)))?;
+    look.lived();
     let campaign = campaign(args, lives)?;
     let explored = run(&campaign, &shared, &look, lives, out);
     let found = explored

@@ -59,10 +59,9 @@ impl<'a> Lives<'a> {
         self.live_to(chooser, |_| ()).map(|(report, _, ())| report)
     }
 
-    /// Lives the quiet life, and refuses what is not worth a campaign: a driver that finds no device, or a use that the device
+    /// Lives the quiet life (as `quiet` chooses), and refuses what is not worth a campaign: a driver that finds no device, or a use that the device
     /// has no room for.
-    pub(crate) fn try_out(&self, driver: &Driver) -> Result<(), Failure> {
-        let quiet = Box::new(bringup_core::choice::Quiet);
+    pub(crate) fn try_out(&self, driver: &Driver, quiet: Box<dyn Chooser>) -> Result<(), Failure> {
         let wanted = |bench: &Bench| {
             let platform = Platform::new(bench);
             let mut found = devices(bench);
