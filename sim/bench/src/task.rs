@@ -55,6 +55,8 @@ pub(crate) struct Wait {
     interruptible: bool,
     since: Nanos,
     timer: Option<TimerId>,
+    /// What somebody must notify, and since when nothing was looked at any more that a notification is about.
+    about: Option<(usize, Nanos)>,
     /// What it waits for, and where, for the hung-task report.
     what: &'static str,
     place: Place,
@@ -213,12 +215,25 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
     id
 }
 
+/// How panics over numbers begin that do not say the number.
+const ARITHMETIC: [&str; 2] = ["attempt to", "capacity overflow"];
+
 /// Files a driver's panic, as the kernel's BUG, if it was not filed yet.
 pub(crate) fn bug() {
     let Some(note) = PANIC.with(|slot| slot.borrow_mut().take()) else { return };
     with(|m| {
-        let finding = Finding::new(&rules::DRIVER_PANIC, format!("kernel BUG: {}", note.message)).at_place(note.place);
-        m.report(finding);
+        let what = format!("kernel BUG: {}", note.message);
+        let mut finding = match m.blame(&note.message) {
+            Some(word) => Finding::new(&rules::UNCHECKED_DEVICE_VALUE, what).note(word.describe()),
+            None => Finding::new(&rules::DRIVER_PANIC, what),
+        };
+        if finding.rule == &rules::DRIVER_PANIC
+            && let Some(word) = m.heard.last().filter(|_| ARITHMETIC.iter().any(|kind| note.message.starts_with(kind)))
+        {
+            finding.notes.push(format!("the last thing that a device said: {}", word.describe()));
+        }
+        finding.notes.extend(m.early_handler_note());
+        m.report(finding.at_place(note.place));
         let place = note.place.map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
         m.log_line(2, format!("kernel BUG{place}: {}", note.message));
         m.crashed = true;
@@ -265,6 +280,18 @@ pub(crate) fn yield_now() {
 
 /// Waits until somebody wakes `key`, the deadline passes, or (if `interruptible`) a signal comes.
 pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, what: &'static str, place: Place) -> Wake {
+    wait_about(key, None, deadline, interruptible, what, place)
+}
+
+/// As [`wait`], for whoever knows what a notification is about: see [`Wait`].
+pub(crate) fn wait_about(
+    key: usize,
+    about: Option<(usize, Nanos)>,
+    deadline: Option<Nanos>,
+    interruptible: bool,
+    what: &'static str,
+    place: Place,
+) -> Wake {
     let ready = with(|m| {
         if m.crashed {
             return Some(Wake::TimedOut);
@@ -277,7 +304,7 @@ pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, wha
         let id = task.id;
         let timer = deadline.map(|at| m.timers.set(at.max(now), TimerEvent::Task(id)));
         let task = m.tasks.running()?;
-        task.wait = Some(Wait { interruptible, since: now, timer, what, place });
+        task.wait = Some(Wait { interruptible, since: now, timer, about, what, place });
         task.state = State::Waiting;
         m.tasks.waiting.push((key, now, id));
         m.event(|| Event::Block { on: what });
@@ -287,8 +314,18 @@ pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, wha
     if let Some(wake) = ready {
         return wake;
     }
+    let since = with(|m| m.now());
     suspend();
-    with(|m| m.tasks.running().map_or(Wake::Woken, |task| task.wake))
+    with(|m| {
+        let wake = m.tasks.running().map_or(Wake::Woken, |task| task.wake);
+        if wake == Wake::TimedOut
+            && let Some(about) = about
+            && let Some(lost) = m.lost_wakeup(about, since, "waited until its time was over", place)
+        {
+            m.report(lost);
+        }
+        wake
+    })
 }
 
 impl Machine {
@@ -555,16 +592,26 @@ impl Machine {
             self.crashed = true;
             return;
         };
-        let (name, waits) =
-            (task.name.clone(), task.wait.as_ref().map(|wait| (wait.what, wait.place, now - wait.since)));
-        let Some((what, place, span)) = waits else { return };
+        let (name, waits) = (
+            task.name.clone(),
+            task.wait.as_ref().map(|wait| (wait.what, wait.place, now - wait.since, wait.about, wait.since)),
+        );
+        let Some((what, place, span, about, since)) = waits else { return };
         let why = if id.is_some() {
             format!("for {} virtual seconds", span / 1_000_000_000)
         } else {
             "for something that can no longer happen".into()
         };
         self.set_context(0, name.clone());
-        self.find(&rules::WATCHDOG_HUNG, format!("task {name} waits {why} ({what})"), Some(place));
+        let lost = about.and_then(|about| self.lost_wakeup(about, since, &format!("waits {why}"), place));
+        let mut finding = lost.unwrap_or_else(|| {
+            let what = format!("task {name} waits {why} ({what})");
+            let mut finding = Finding::new(&rules::WATCHDOG_HUNG, what).at_place(Some(place));
+            finding.notes.extend(about.and_then(|(about, _)| self.missed.note(about)));
+            finding
+        });
+        finding.notes.extend(self.kept_interrupts());
+        self.report(finding);
         self.crashed = true;
     }
 

@@ -333,7 +333,7 @@ impl Fabric {
         finding.at = self.now;
         finding.position = self.trace.position();
         finding.context = self.context.to_string();
-        self.event(|| Event::Finding { rule: finding.rule.id, what: finding.what.clone() });
+        self.event(|| Event::Finding { rule: finding.rule.id, what: finding.what.clone(), place: finding.place });
         self.findings.push(finding);
     }
 

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use bringup_core::choice::Point;
 use bringup_core::dma::{DIRTY, MappingKind, NewMapping, PAGE_SIZE};
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Place};
+use bringup_core::{DeviceId, Finding, Place};
 use vm_memory::{Address, Bytes, GuestAddress};
 
 pub use bringup_core::dma::Direction;
@@ -15,6 +15,7 @@ use super::errno::{EIO, ENOMEM};
 use super::sched;
 use crate::ledger::{Kind, LedgerId};
 use crate::machine::{Machine, with};
+use crate::rules;
 
 /// What a device can address before its driver says otherwise: 32 bits, as in Linux.
 pub(crate) const DEFAULT_MASK: u64 = 0xffff_ffff;
@@ -54,16 +55,29 @@ struct Streaming {
 ///
 /// # Errors
 /// `EIO` for a mask under which no memory can be reached (less than 24 bits).
+#[track_caller]
 pub fn set_masks(device: DeviceId, streaming: Option<u64>, coherent: Option<u64>) -> Result<(), i32> {
+    let place = Location::caller();
     if [streaming, coherent].into_iter().flatten().any(|mask| mask < 0xff_ffff) {
         return Err(EIO);
     }
     with(|m| {
+        if m.refuses("dma_set_mask", place) {
+            return Err(EIO);
+        }
+        let dma = &m.device(device).dma;
+        let count = dma.coherent.len() + dma.streaming.len();
+        if count > 0 {
+            let name = m.device_name(device);
+            let what =
+                format!("the DMA mask of {name} is set while {count} mappings are there that were made for another");
+            m.report(Finding::new(&rules::DMA_MASK_IN_USE, what).at_place(Some(place)).on_device(name));
+        }
         let dma = &mut m.device(device).dma;
         dma.mask = streaming.unwrap_or(dma.mask);
         dma.coherent_mask = coherent.unwrap_or(dma.coherent_mask);
-    });
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Sets the longest segment the device takes (`dma_set_max_seg_size`).
@@ -120,6 +134,13 @@ pub fn free_coherent(device: DeviceId, iova: u64) {
     with(|m| {
         let at = m.now();
         let Some(mapping) = m.bus.port(device).io_space().unmap(iova, at) else { return };
+        // It may have to change the kernel's page tables: Linux warns when interrupts are off.
+        if let Some(place) = mapping.place
+            && !m.interrupts_enabled()
+            && m.tasks.current.is_some()
+        {
+            m.check_sleep("the release of the coherent memory allocated here", place);
+        }
         // Memory is dropped without saying where; where it came from is the line that helps.
         m.bus.show_unmapped(device, iova, mapping.len, mapping.place);
         m.follow_watches();

@@ -6,6 +6,7 @@ use bringup_core::Finding;
 
 use super::pci::{IoMap, MAP_BASE, MAP_SHIFT};
 use super::watch;
+use crate::heard::{self, Origin};
 use crate::machine::{Machine, with};
 use crate::rules;
 
@@ -49,7 +50,9 @@ pub fn mmio_read(address: usize, width: u8, _relaxed: bool) -> u64 {
         m.last_place = Some(place);
         let value = match m.iomap_at(address, "read", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
-                m.bus.bar_read(map.device, map.bar, offset, width, Some(place))
+                let value = m.bus.bar_read(map.device, map.bar, offset, width, Some(place));
+                m.hear(Origin::Bar { device: map.device, bar: map.bar, offset }, value, place);
+                value
             }
             Some((map, offset)) => m.out_of_map(&map, offset, width, "read", place),
             None => u64::MAX >> (64 - 8 * u32::from(width)),
@@ -105,14 +108,16 @@ pub unsafe fn mem_read(ptr: *const u8, width: u8) -> u64 {
         watch::show_access(ptr, width.into(), false, Location::caller());
     }
     // SAFETY: the caller's contract. Volatile, because a device may have written in between.
-    unsafe {
+    let value = unsafe {
         match width {
             1 => u64::from(ptr.read_volatile()),
             2 => u64::from(ptr.cast::<u16>().read_volatile()),
             4 => u64::from(ptr.cast::<u32>().read_volatile()),
             _ => ptr.cast::<u64>().read_volatile(),
         }
-    }
+    };
+    heard::loaded(ptr, value, Location::caller());
+    value
 }
 
 /// Writes 1, 2, 4 or 8 bytes of ordinary or coherent memory, untorn.
@@ -136,14 +141,22 @@ pub unsafe fn mem_write(ptr: *mut u8, width: u8, value: u64) {
     }
 }
 
+/// What is longer than so many bytes is data, and no structure whose fields a driver goes by.
+const MOST_STRUCTURE: usize = 32;
+
 /// Copies out of memory that a device may share, as `memcpy` does: of no particular width.
 ///
 /// # Safety
 /// `from` must be valid for reads and `to` for writes of `len` bytes, and they must not overlap.
 #[inline]
+#[track_caller]
 pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: the caller's contract. What a device writes meanwhile comes from the same thread.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    if len <= MOST_STRUCTURE {
+        // SAFETY: the bytes were just written.
+        heard::copied(from, unsafe { std::slice::from_raw_parts(to, len) }, Location::caller());
+    }
 }
 
 /// Copies into memory that a device may share, as `memcpy` does: of no particular width.
