@@ -248,6 +248,7 @@ pub(crate) fn install(machine: Box<Machine>) -> Result<(), Box<Machine>> {
 pub(crate) fn uninstall() -> Option<Box<Machine>> {
     crate::rt::watch::forget();
     crate::heard::listen(0, 0);
+    crate::rt::follow::follow(false);
     CURRENT.with(|current| current.borrow_mut().take())
 }
 

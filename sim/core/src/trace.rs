@@ -246,6 +246,15 @@ impl Digest {
 }
 
 impl Event {
+    /// Whether it is an access of the processor's.
+    #[inline]
+    fn is_of_cpu(&self) -> bool {
+        matches!(
+            self,
+            Self::ConfigRead { .. } | Self::ConfigWrite { .. } | Self::BarRead { .. } | Self::BarWrite { .. }
+        )
+    }
+
     /// Adds what a waist operation did to a digest: its kind, device, address and value.
     #[inline]
     pub fn fold_into(&self, digest: &mut Digest) {
@@ -328,10 +337,12 @@ impl Trace {
 
     /// Counts one waist operation and records it if the trace is on.
     #[inline]
-    pub fn operation(&mut self, at: Nanos, task: u16, event: impl FnOnce() -> Event) {
+    pub fn operation(&mut self, at: Nanos, task: u16, event: Event) {
         self.position += 1;
-        let event = event();
-        self.digest.fold(u64::from(task));
+        // What a device does by itself is the same whichever task it happens in.
+        if event.is_of_cpu() {
+            self.digest.fold(u64::from(task));
+        }
         event.fold_into(&mut self.digest);
         if self.on {
             self.store(at, task, event);

@@ -127,6 +127,7 @@ pub fn alloc_coherent(device: DeviceId, len: usize, may_sleep: bool) -> Result<C
             return Err(ENOMEM);
         };
         let ledger = m.take(Kind::Mapping, Some(device), Some(place), (iova, len as u64), "");
+        m.bus.fabric.choices.history.cpu_stores(iova);
         m.device(device).dma.coherent.push((iova, ledger));
         m.map_event(device, iova, len as u64, Direction::Bidirectional, MappingKind::Coherent, place);
         let cpu = m.bus.fabric.ram.host_address(physical).and_then(NonNull::new).ok_or(ENOMEM)?;
@@ -138,6 +139,7 @@ pub fn alloc_coherent(device: DeviceId, len: usize, may_sleep: bool) -> Result<C
 pub fn free_coherent(device: DeviceId, iova: u64) {
     with(|m| {
         let at = m.now();
+        m.bus.fabric.choices.history.cpu_stores(iova);
         let Some(mapping) = m.bus.port(device).io_space().unmap(iova, at) else { return };
         // It may have to change the kernel's page tables: Linux warns when interrupts are off.
         if let Some(place) = mapping.place
@@ -202,6 +204,7 @@ pub unsafe fn map_streaming_at(
             return Err(EIO);
         }
         m.admit_allocation(len as usize, place)?;
+        m.bus.fabric.choices.history.cpu_stores(len);
         let bounce = m.bus.fabric.ram.alloc(len, DIRTY).ok_or(ENOMEM)?;
         if direction != Direction::FromDevice {
             let mut at = bounce;
@@ -233,6 +236,9 @@ pub unsafe fn unmap_streaming(device: DeviceId, id: u32) {
         let dma = &mut m.device(device).dma;
         let Some(index) = dma.streaming.iter().position(|s| s.id == id) else { return };
         let streaming = dma.streaming.swap_remove(index);
+        let history = &mut m.bus.fabric.choices.history;
+        history.cpu_sees_memory();
+        history.cpu_stores(id.into());
         let at = m.now();
         for (iova, len) in &streaming.segments {
             m.bus.port(device).io_space().unmap(*iova, at);

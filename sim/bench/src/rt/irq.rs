@@ -396,6 +396,7 @@ impl Machine {
 /// Delivers an irq: runs its handlers on the running stack.
 pub(crate) fn handle(irq: u32) {
     let outer = with(|m| {
+        m.bus.fabric.choices.history.cpu(irq.into());
         m.enter_irq();
         m.cover_interrupt();
         let desc = m.irqs.descs.get_mut(&irq)?;

@@ -2,7 +2,7 @@
 
 use bringup_core::choice::Point;
 use bringup_core::finding::Moment;
-use bringup_core::trace::Event;
+use bringup_core::trace::{Digest, Event};
 use bringup_core::{Coverage, DeviceId, Finding, Nanos};
 
 use crate::irq::{Freed, Source};
@@ -15,6 +15,9 @@ const IRQ_ENTRY: u64 = 300;
 
 /// How often in a row a due thing may be put off by choice. A bound, so that no stream starves a driver that waits for it.
 const MOST_DEFERRALS: u8 = 24;
+
+/// For how long the processor may stand still, in virtual nanoseconds: longer, and drivers are right to give up.
+const MOST_STALL: Nanos = 2_000_000;
 
 /// How often in a row an asserted line may go unclaimed. Linux waits for 99,900 of 100,000; the outcome is the same.
 const MOST_UNHANDLED: u32 = 100;
@@ -134,8 +137,11 @@ impl Machine {
     #[inline]
     pub(crate) fn at_point(&mut self) -> AtPoint {
         if self.crashed || self.tasks.current.is_none() {
-            AtPoint::GoOn
-        } else if self.is_locked_up() || self.something_is_due() {
+            return AtPoint::GoOn;
+        }
+        // The processor has come one step further.
+        self.bus.fabric.choices.history.cpu(1);
+        if self.is_locked_up() || self.something_is_due() || self.stalls_here() {
             AtPoint::Deliver
         } else if self.preempts_here() {
             AtPoint::Yield
@@ -154,6 +160,54 @@ impl Machine {
         self.bus.has_messages()
             || self.next_event().is_some_and(|at| at <= now)
             || (self.interrupts_enabled() && self.deliverable().is_some())
+    }
+
+    /// Whether the processor stands still here until something is due, as the chooser says; then it has.
+    #[inline]
+    fn stalls_here(&mut self) -> bool {
+        !self.bus.fabric.choices.is_quiet() && self.chooses_to_stall()
+    }
+
+    fn chooses_to_stall(&mut self) -> bool {
+        let (now, next) = (self.now(), self.next_event());
+        let Some(span) = next.map(|at| at.saturating_sub(now)).filter(|span| *span <= MOST_STALL) else { return false };
+        self.note_ahead();
+        let who = self.bus.next_to_wake().map_or(u32::MAX, |id| id.0.into());
+        let actors = [who, self.tasks.current.map_or(0, |task| task.0)];
+        let stalls = self.bus.fabric.choices.choose_among(Point::Stall, 2, &actors) == 1;
+        if stalls {
+            self.bus.fabric.advance(span);
+        }
+        stalls
+    }
+
+    /// Tells the history of this life, if there is one, what is going to happen by itself.
+    #[inline]
+    pub(crate) fn note_ahead(&mut self) {
+        if self.bus.fabric.choices.history.is_on() {
+            self.digest_ahead();
+        }
+    }
+
+    #[cold]
+    fn digest_ahead(&mut self) {
+        let now = self.now();
+        let mut ahead: Vec<(Nanos, u64)> = self.bus.wakes().map(|(id, at)| (at, u64::from(id.0))).collect();
+        ahead.extend(self.timers.iter().map(|(_, at, event)| {
+            let kind = match event {
+                TimerEvent::Task(_) => 1,
+                TimerEvent::Hr { .. } => 2,
+                TimerEvent::Work { .. } => 3,
+            };
+            (at, kind << 32)
+        }));
+        // Equal moments in the order in which they were set, as they will be met.
+        ahead.sort_by_key(|(at, _)| *at);
+        let mut digest = Digest::default();
+        for (at, what) in ahead {
+            digest.fold(what << 1 | u64::from(at <= now));
+        }
+        self.bus.fabric.choices.history.ahead(digest.value());
     }
 
     /// Whether the running task (or, between tasks, the processor) takes interrupts.
@@ -241,6 +295,8 @@ impl Machine {
                 self.irqs.pending += 1;
             }
             if desc.pending > 1 {
+                // Whether messages merge depends on when the processor took the others.
+                self.bus.fabric.choices.history.cpu(2);
                 self.bus.fabric.cover(Coverage::InterruptMerged);
             }
         }
@@ -261,6 +317,7 @@ impl Machine {
             if !put_off.0
                 && let Some(id) = self.bus.due_device()
             {
+                self.note_ahead();
                 let running = self.tasks.current.map_or(0, |task| task.0);
                 let actors = [u32::from(id.0), running];
                 let answer = if idle { 0 } else { self.bus.fabric.choices.choose_among(Point::Device, 2, &actors) };
@@ -289,6 +346,7 @@ impl Machine {
             let now = self.now();
             match self.timers.pop_due(now) {
                 Some((_, TimerEvent::Task(id))) => {
+                    self.bus.fabric.choices.history.cpu(9);
                     self.make_runnable(id, Wake::TimedOut);
                     continue;
                 }
@@ -300,6 +358,7 @@ impl Machine {
                 return None;
             }
             let irq = self.deliverable()?;
+            self.note_ahead();
             let actors = [irq, self.tasks.current.map_or(0, |task| task.0)];
             let answer = if idle { 0 } else { self.bus.fabric.choices.choose_among(Point::Interrupt, 2, &actors) };
             if Self::put_off(&mut self.irq_deferrals, answer) {
@@ -358,6 +417,7 @@ impl Machine {
     /// Enters interrupt context.
     pub(crate) fn enter_irq(&mut self) {
         self.irqs.enter();
+        self.bus.fabric.choices.history.cpu(3);
         self.bus.fabric.advance(IRQ_ENTRY);
         self.stats.interrupts += 1;
     }
