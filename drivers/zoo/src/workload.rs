@@ -2,6 +2,7 @@
 
 use bringup_bench::{Bench, Errno};
 
+pub mod cq;
 pub mod edu;
 pub mod life;
 

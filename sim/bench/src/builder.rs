@@ -172,6 +172,7 @@ impl Builder {
         for device in self.platform {
             machine.platform.add(device);
         }
+        rt::follow::follow(machine.bus.fabric.choices.history.is_on());
         machine::install(Box::new(machine)).map_err(|_| BuildError::Busy)?;
         if let Some((base, size)) = listened {
             crate::heard::listen(base, size);

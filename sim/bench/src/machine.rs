@@ -73,6 +73,10 @@ pub(crate) struct Binding {
 #[derive(Default)]
 pub(crate) struct DeviceState {
     pub(crate) binding: Option<Binding>,
+    /// That it asserts its pin after its driver let go of it was reported.
+    pub(crate) told_off: bool,
+    /// It had a driver at some time.
+    pub(crate) was_bound: bool,
     /// The bus layer's own object for it (the kernel crate's `struct pci_dev`), alive as long as the machine.
     pub(crate) object: Option<Box<dyn Any>>,
     pub(crate) dma: DmaState,
@@ -105,7 +109,7 @@ pub struct Stats {
     pub interrupts: u64,
     /// Allocations asked for.
     pub allocations: u64,
-    /// Allocations that were chosen to fail.
+    /// Allocations, and other calls that can fail, that were chosen to.
     pub failed_allocations: u64,
     /// Task switches.
     pub switches: u64,
@@ -244,6 +248,7 @@ pub(crate) fn install(machine: Box<Machine>) -> Result<(), Box<Machine>> {
 pub(crate) fn uninstall() -> Option<Box<Machine>> {
     crate::rt::watch::forget();
     crate::heard::listen(0, 0);
+    crate::rt::follow::follow(false);
     CURRENT.with(|current| current.borrow_mut().take())
 }
 

@@ -57,6 +57,18 @@ rules! {
     /// Nobody handled an interrupt.
     IRQ_UNHANDLED = "irq-unhandled", Error, "an interrupt that nobody handled",
         "Documentation/core-api/genericirq.rst", "register the handler before the device may interrupt, and acknowledge what the device shows";
+    /// An interrupt that was there before its handler.
+    IRQ_BEFORE_READY = "irq-before-ready", Error, "an interrupt that was raised before its handler was ready for it",
+        "Documentation/PCI/pci.rst", "reset the device, or turn its interrupts off, before request_irq; set up what the handler uses first";
+    /// An interrupt whose handler is gone.
+    IRQ_AFTER_FREE = "irq-after-free", Error, "an interrupt after its handler was taken back",
+        "Documentation/PCI/pci.rst", "turn the device's interrupts off before the registration is dropped";
+    /// A device that goes on after unbind.
+    DEVICE_STILL_RUNNING = "device-still-running", Error, "a device that goes on after its driver let go of it",
+        "Documentation/PCI/pci.rst (Stop IRQs on the device)", "reset or stop the device in unbind, and wait until it has stopped";
+    /// The DMA mask is changed too late.
+    DMA_MASK_IN_USE = "dma-mask-in-use", Error, "the DMA mask set while memory is mapped",
+        "Documentation/core-api/dma-api-howto.rst", "set the mask in probe, before anything is allocated or mapped for the device";
     /// Sleeping where it is forbidden.
     SLEEP_IN_ATOMIC = "sleep-in-atomic", Error, "sleeping call in atomic context",
         "Documentation/kernel-hacking/hacking.rst", "allocate with GFP_ATOMIC, or move the call out of the handler or the spinlock";

@@ -77,6 +77,8 @@ pub(crate) struct Task {
     pub(crate) busy_since: Nanos,
     pub(crate) busy_operations: u64,
     pub(crate) module: u32,
+    /// Counts tasks as [`TaskId`] does, but for idle ones: it does not depend on where a device worked.
+    born: u32,
     /// Runs only when nothing else can: the idle task.
     pub(crate) idle: bool,
 }
@@ -90,6 +92,7 @@ pub(crate) struct Tasks {
     /// Where it was found in the list last.
     place: usize,
     next: u32,
+    born: u32,
     /// The numbers of tasks that became runnable, oldest first.
     queue: Vec<u32>,
     /// What tasks wait for, since when, and who; in no particular order.
@@ -179,6 +182,7 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
     install_hook();
     let id = with(|m| {
         m.tasks.next += 1;
+        m.tasks.born += u32::from(!idle);
         let id = TaskId(m.tasks.next);
         let now = m.now();
         m.tasks.list.push(Task {
@@ -193,6 +197,7 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
             busy_since: now,
             busy_operations: 0,
             module: m.module,
+            born: if idle { 0 } else { m.tasks.born },
             idle,
         });
         m.tasks.queue.push(id.0);
@@ -302,6 +307,7 @@ pub(crate) fn wait_about(
             return Some(Wake::Signal);
         }
         let id = task.id;
+        m.bus.fabric.choices.history.cpu(4);
         let timer = deadline.map(|at| m.timers.set(at.max(now), TimerEvent::Task(id)));
         let task = m.tasks.running()?;
         task.wait = Some(Wait { interruptible, since: now, timer, about, what, place });
@@ -383,6 +389,7 @@ impl Machine {
 
     fn chooses_to_preempt(&mut self) -> bool {
         let running = self.tasks.current.map_or(0, |id| id.0);
+        self.note_ahead();
         // For the choice alone the running task stands behind the others.
         self.tasks.queue.push(running);
         let preempts = self.bus.fabric.choices.choose_among(Point::Preempt, 2, &self.tasks.queue) == 1;
@@ -411,7 +418,10 @@ enum Step {
 
 /// Runs the machine until `until` has ended, or `moment` has come, or nothing will ever happen again.
 pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
-    let began = with(|m| m.now());
+    let began = with(|m| {
+        m.bus.fabric.choices.history.cpu(5);
+        m.now()
+    });
     loop {
         let step = with(|m| {
             if m.crashed {
@@ -431,6 +441,7 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
             }
             let queued = m.tasks.queue.len();
             if queued > 0 {
+                m.note_ahead();
                 let most = queued.min(256);
                 let tasks = &m.tasks.queue[..most];
                 let index = m.bus.fabric.choices.choose_among(Point::Task, most as u32, tasks) as usize;
@@ -495,6 +506,8 @@ fn resume(id: TaskId) {
         let (outer_task, outer_module) = (m.tasks.current.replace(id), m.module);
         m.stats.switches += 1;
         let now = m.now();
+        let born = m.tasks.running().map_or(0, |task| task.born);
+        m.bus.fabric.choices.history.cpu(6 << 32 | u64::from(born));
         let Some(task) = m.tasks.running() else { return (outer_task, None, outer_module) };
         task.busy_since = now;
         task.busy_operations = 0;
@@ -509,6 +522,7 @@ fn resume(id: TaskId) {
     let result = fiber.resume(());
     machine::set_running(was_running);
     with(|m| {
+        m.bus.fabric.choices.history.cpu(7 + u64::from(fiber.done()));
         if fiber.done() {
             m.tasks.list.retain(|task| task.id != id);
         }

@@ -90,7 +90,7 @@ pub(crate) struct RunArgs {
     /// Take the choices from a stream file.
     #[arg(long, value_name = "FILE")]
     pub(crate) choices: Option<PathBuf>,
-    /// Write the trace: .txt, .json or .jsonl.
+    /// Write the trace: .perfetto-trace or .json (for ui.perfetto.dev), .txt, .jsonl, .pcapng (packets).
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     /// What goes wrong in the machine (TOML; see bringup list faults).
@@ -188,7 +188,7 @@ pub(crate) struct UpstreamArgs {
 pub(crate) struct ReplayArgs {
     /// The stream file.
     pub(crate) stream: PathBuf,
-    /// Write the trace: .txt, .json or .jsonl.
+    /// Write the trace: .perfetto-trace or .json (for ui.perfetto.dev), .txt, .jsonl, .pcapng (packets).
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
 }

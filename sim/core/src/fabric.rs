@@ -308,6 +308,8 @@ impl Fabric {
     /// Counts and, if the trace is on, records a waist operation.
     #[inline]
     pub(crate) fn operation(&mut self, event: impl FnOnce() -> Event) {
+        let event = event();
+        self.choices.history.operation(&event);
         self.trace.operation(self.now, self.task, event);
     }
 
@@ -333,7 +335,7 @@ impl Fabric {
         finding.at = self.now;
         finding.position = self.trace.position();
         finding.context = self.context.to_string();
-        self.event(|| Event::Finding { rule: finding.rule.id, what: finding.what.clone() });
+        self.event(|| Event::Finding { rule: finding.rule.id, what: finding.what.clone(), place: finding.place });
         self.findings.push(finding);
     }
 

@@ -3,7 +3,9 @@
 
 #![allow(unsafe_code, reason = "drivers call the kernel's unsafe functions; each block says why it may")]
 
+mod failures;
 mod heap;
+mod irqs;
 mod locks;
 mod values;
 mod waits;
@@ -84,6 +86,8 @@ enum Bug {
     Overflow,
     Warning,
     SpinForEver,
+    LeavesDeviceRunning,
+    LeaksWhenVectorsFail,
     WaitForEver,
 }
 
@@ -339,8 +343,16 @@ impl pci::Driver for Planted {
                 core::mem::forget(KBox::pin_init(handler, GFP_KERNEL)?);
                 return Err(EIO);
             }
+            let early = match bug {
+                Bug::LeaksWhenVectorsFail => KBox::into_raw(KBox::new(1u32, GFP_KERNEL)?),
+                _ => core::ptr::null_mut(),
+            };
             let kind = if bug == Bug::IrqLineNotMine { pci::IrqType::Intx } else { pci::IrqType::Msi };
             let vectors = pdev.alloc_irq_vectors(1, 1, pci::IrqTypes::default().with(kind))?;
+            if !early.is_null() {
+                // SAFETY: It was made above. Where the vectors fail it is lost, which is the bug.
+                drop(unsafe { KBox::from_raw(early) });
+            }
             let memory = Coherent::<u8>::zeroed_slice(pdev.as_ref(), 64, GFP_KERNEL)?;
             let (lock, regs) = (shared.clone(), bar.into_devres()?);
             Ok(try_pin_init!(PlantedData {
@@ -371,7 +383,12 @@ impl pci::Driver for Planted {
         })
     }
 
-    fn unbind<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Self::Data<'bound>>) {
+    fn unbind<'bound>(pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Self::Data<'bound>>) {
+        if this.bug == Bug::LeavesDeviceRunning {
+            if let Ok(bar) = this.irq.handler().bar.access(pdev.as_ref()) {
+                irqs::start_and_leave(bar);
+            }
+        }
         assert!(this.bug != Bug::PanicInUnbind, "unbind fails");
         assert!(this.memory.as_ref().is_some_and(|memory| memory.size() == 64));
     }

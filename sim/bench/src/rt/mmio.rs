@@ -5,7 +5,7 @@ use std::panic::Location;
 use bringup_core::Finding;
 
 use super::pci::{IoMap, MAP_BASE, MAP_SHIFT};
-use super::watch;
+use super::{follow, watch};
 use crate::heard::{self, Origin};
 use crate::machine::{Machine, with};
 use crate::rules;
@@ -117,6 +117,7 @@ pub unsafe fn mem_read(ptr: *const u8, width: u8) -> u64 {
         }
     };
     heard::loaded(ptr, value, Location::caller());
+    follow::loaded(value);
     value
 }
 
@@ -136,6 +137,7 @@ pub unsafe fn mem_write(ptr: *mut u8, width: u8, value: u64) {
             _ => ptr.cast::<u64>().write_volatile(value),
         }
     }
+    follow::stored(value);
     if watch::is_watched(ptr, width.into()) {
         watch::show_access(ptr, width.into(), true, Location::caller());
     }
@@ -157,6 +159,7 @@ pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
         // SAFETY: the bytes were just written.
         heard::copied(from, unsafe { std::slice::from_raw_parts(to, len) }, Location::caller());
     }
+    follow::copied_from();
 }
 
 /// Copies into memory that a device may share, as `memcpy` does: of no particular width.
@@ -167,6 +170,7 @@ pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
 pub unsafe fn mem_copy_to(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller's contract. A device looks from the same thread.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    follow::stored(len as u64);
 }
 
 /// Whether monitors want to know of accesses to any of these bytes: what copies large pieces word by word asks once.

@@ -1,10 +1,11 @@
 //! Hunting one bug: lives until what is meant to catch it does.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use bringup_bench::explore::Campaign;
 use bringup_bench::{Bench, Builder, Report};
-use bringup_core::choice::{Quiet, Seeded};
 use bringup_core::{Chooser, Plan, Severity};
 use bringup_devices::registry::Workshop;
 use zoo::Bug;
@@ -44,7 +45,7 @@ pub(crate) fn twin(bug: &Bug, seed: u64, budget: Budget) -> Hunt {
 /// The machine of a bug.
 fn machine(bug: &Bug, chooser: Box<dyn Chooser>) -> Builder {
     let workshop = Workshop::new();
-    let mut builder = Bench::builder().chooser(Boxed(chooser));
+    let mut builder = Bench::builder().boxed_chooser(chooser);
     let mut kinds: Vec<String> = Vec::new();
     for spec in bug.devices {
         // A test makes them all: see `every_bug_has_a_machine`.
@@ -60,49 +61,35 @@ fn machine(bug: &Bug, chooser: Box<dyn Chooser>) -> Builder {
     }
 }
 
-/// A chooser whose type is not known here.
-struct Boxed(Box<dyn Chooser>);
-
-impl Chooser for Boxed {
-    fn choose(&mut self, point: bringup_core::Point, options: u32) -> u32 {
-        self.0.choose(point, options)
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.0.is_quiet()
-    }
-}
-
+/// Lives until a rule of `meant` catches something. What else is found does not end the hunt.
 fn explore(
     seed: u64,
     budget: Budget,
     life: impl Fn(Box<dyn Chooser>) -> Report + Sync,
-    meant: impl Fn(&'static str) -> bool,
+    meant: impl Fn(&'static str) -> bool + Sync,
 ) -> Hunt {
-    let started = Instant::now();
-    let mut hunt = Hunt::default();
-    // Threads come with the explorer; until then every hunt has one.
-    debug_assert!(budget.jobs > 0);
-    for number in 0..budget.lives {
-        let chooser: Box<dyn Chooser> = match number {
-            0 => Box::new(Quiet),
-            _ => Box::new(Seeded::new((seed << 32) + number)),
-        };
-        let report = life(chooser);
-        hunt.lives += 1;
-        for finding in report.findings.iter().filter(|finding| finding.rule.severity != Severity::Advice) {
-            if meant(finding.rule.id) {
-                hunt.by = Some(finding.rule.id);
-            } else {
-                *hunt.others.entry(finding.rule.id).or_default() += 1;
+    let others: Mutex<BTreeMap<&'static str, u64>> = Mutex::default();
+    let campaign =
+        Campaign { lives: budget.lives, jobs: budget.jobs, seed, stop_at_first: true, ..Campaign::default() };
+    let explored = campaign.run(|chooser| {
+        let mut report = life(chooser);
+        report.findings.retain(|finding| {
+            let id = finding.rule.id;
+            let kept = meant(id);
+            if !kept && finding.rule.severity > Severity::Advice {
+                *others.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default() += 1;
             }
-        }
-        if hunt.by.is_some() {
-            break;
-        }
+            kept
+        });
+        report
+    });
+    let first = explored.failures().next();
+    Hunt {
+        lives: first.map_or(explored.lives, |found| found.life + 1),
+        elapsed: first.map_or(explored.elapsed, |found| found.after),
+        by: first.map(|found| found.finding.rule.id),
+        others: others.into_inner().unwrap_or_else(PoisonError::into_inner),
     }
-    hunt.elapsed = started.elapsed();
-    hunt
 }
 
 #[cfg(test)]
