@@ -52,8 +52,8 @@ kernel::module_pci_driver! {
 struct Events {
     /// Events that came and were not consumed.
     raised: u32,
-    /// Factorials that the device was asked for and has not announced.
-    outstanding: u32,
+    /// Rings that the device was asked for and has not announced.
+    rings: u32,
     /// The device is being unbound.
     gone: bool,
     /// The reasons of the first interrupts.
@@ -103,7 +103,6 @@ impl Shared {
         if self.events.lock().gone {
             return Err(ENODEV);
         }
-        self.events.lock().outstanding += 1;
         self.with_bar(|bar| bar.write32(number, FACTORIAL))?;
         self.wait_for(IRQ_FACTORIAL)?;
         *self.result.lock() = self.with_bar(|bar| bar.read32(FACTORIAL))?;
@@ -115,6 +114,7 @@ impl Shared {
         if self.events.lock().gone {
             return Err(ENODEV);
         }
+        self.events.lock().rings += 1;
         self.with_bar(|bar| bar.write32(IRQ_BELL, IRQ_RAISE))?;
         self.wait_for(IRQ_BELL)
     }
@@ -161,8 +161,8 @@ impl irq::Handler for Interrupts {
             Ok(reasons) => reasons,
         };
         let mut events = shared.events.lock();
-        if reasons & IRQ_FACTORIAL != 0 {
-            events.outstanding -= 1;
+        if reasons & IRQ_BELL != 0 {
+            events.rings -= 1;
         }
         events.raised |= reasons;
         if events.trail.len() < TRAIL {
@@ -247,7 +247,7 @@ impl pci::Driver for Driver {
             bar.write32(INTERRUPT_WHEN_DONE, STATUS);
             let events = Events {
                 raised: 0,
-                outstanding: 0,
+                rings: 0,
                 gone: false,
                 trail: KVec::new(),
             };

@@ -11,13 +11,15 @@ const EDU_REGISTER: u32 = (b'e' as u32) << 8 | 1;
 
 /// Two processes use `edu_irq` at once: one computes, one rings.
 pub fn compute_and_ring(bench: &Bench, trouble: &mut Trouble) {
-    let computer = bench.spawn("computer", || {
+    // A factorial takes the device a microsecond and a nanosecond for each number below.
+    let slow: [u32; 3] = core::array::from_fn(|_| 40 + bench.choose(32) * 100);
+    let computer = bench.spawn("computer", move || {
         let file = open("edu_irq")?;
-        (3..6_u32).try_for_each(|number| file.write(&number.to_le_bytes()).map(drop))
+        slow.into_iter().chain([5]).try_for_each(|number| file.write(&number.to_le_bytes()).map(drop))
     });
     let ringer = bench.spawn("ringer", || {
         let file = open("edu_irq")?;
-        (0..3).try_for_each(|_| file.read(&mut [0; 4]).map(drop))
+        (0..4).try_for_each(|_| file.read(&mut [0; 4]).map(drop))
     });
     for job in [computer, ringer] {
         trouble.check("a process", bench.join(&job).and_then(|result| result));
@@ -130,11 +132,11 @@ pub fn copy_while_removed(bench: &Bench, trouble: &mut Trouble) {
 pub fn copy_at_once(bench: &Bench, trouble: &mut Trouble) {
     trouble.check("unbind", bench.unbind("edu"));
     let job = bench.spawn("eager", || {
-        for _ in 0..64 {
+        for _ in 0..256 {
             if let Ok(file) = open("edu_copy") {
                 return file.write(&[7; 64]).map(drop);
             }
-            bringup_bench::rt::sched::sleep(100_000);
+            bringup_bench::rt::sched::sleep(300);
         }
         Ok(())
     });
