@@ -192,6 +192,11 @@ impl Bench {
             m.modules.iter_mut().find(|loaded| loaded.id == id).and_then(|loaded| loaded.state.take())
         });
         let result = match state {
+            // What has crashed stays as it is: none of the module's code runs any more.
+            Some(state) if self.is_crashed() => {
+                std::mem::forget(state);
+                Err(CRASHED)
+            }
             Some(state) => self.run("rmmod", move || drop(state)),
             None => Ok(()),
         };

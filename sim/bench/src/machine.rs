@@ -93,6 +93,8 @@ pub(crate) struct DeviceState {
 
 pub(crate) struct Chardev {
     pub(crate) id: u32,
+    /// The module whose code its calls run.
+    pub(crate) module: u32,
     pub(crate) name: String,
     pub(crate) ops: Rc<dyn CharDevice>,
     pub(crate) ledger: crate::ledger::LedgerId,

@@ -500,6 +500,22 @@ fn run_idle() {
     resume(id);
 }
 
+/// Runs `f` in the running task as code of a module, whose is what it takes.
+pub(crate) fn in_module<R>(module: u32, f: impl FnOnce() -> R) -> R {
+    let set = |module| {
+        with(|m| {
+            if let Some(task) = m.tasks.running() {
+                task.module = module;
+            }
+            std::mem::replace(&mut m.module, module)
+        })
+    };
+    let outer = set(module);
+    let result = f();
+    set(outer);
+    result
+}
+
 /// Switches to a task, and back when it waits or ends.
 fn resume(id: TaskId) {
     let Some((id, mut fiber)) = FIBERS.with(|fibers| {

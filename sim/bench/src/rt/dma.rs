@@ -51,7 +51,8 @@ struct Streaming {
     ledger: LedgerId,
 }
 
-/// Says which addresses the device can use (`dma_set_mask`, `dma_set_coherent_mask`).
+/// Says which addresses the device can use (`dma_set_mask`, `dma_set_coherent_mask`). Where those above 4 GiB are among them it is a
+/// choice whether the device's addresses are from there.
 ///
 /// # Errors
 /// `EIO` for a mask under which no memory can be reached (less than 24 bits).
@@ -76,6 +77,10 @@ pub fn set_masks(device: DeviceId, streaming: Option<u64>, coherent: Option<u64>
         let dma = &mut m.device(device).dma;
         dma.mask = streaming.unwrap_or(dma.mask);
         dma.coherent_mask = coherent.unwrap_or(dma.coherent_mask);
+        let wide = dma.mask.min(dma.coherent_mask) > DEFAULT_MASK;
+        if wide && m.bus.fabric.choices.choose(Point::Model, 2) != 0 {
+            m.bus.port(device).io_space().start_high();
+        }
         Ok(())
     })
 }
