@@ -63,6 +63,9 @@ rules! {
     /// The kernel warned.
     KERNEL_WARNING = "kernel-warning", Error, "the driver ran into a kernel warning",
         "Documentation/process/coding-style.rst §22", "the line of the log says what the kernel objects to";
+    /// A user was told something wrong, or was refused without a reason.
+    WRONG_ANSWER = "wrong-answer", Error, "a wrong answer to the user, or a refusal without a reason",
+        "what the device's specification and the driver's interface promise", "replay the life and look at the rows that say FAILED";
     /// A task that never sleeps.
     WATCHDOG_LOCKUP = "watchdog-lockup", Fatal, "a task that spins without end",
         "Documentation/admin-guide/lockup-watchdogs.rst", "bound every wait on the device, and sleep in it (read_poll_timeout)";
