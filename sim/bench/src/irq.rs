@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bringup_core::{DeviceId, Place};
+use bringup_core::{DeviceId, Nanos, Place};
 
 use crate::ledger::LedgerId;
 use crate::machine::Callback;
@@ -36,18 +36,34 @@ pub(crate) struct Handler {
     pub(crate) place: Place,
 }
 
+/// A handler that was taken back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Freed {
+    pub(crate) name: &'static str,
+    /// Where it was registered.
+    pub(crate) place: Place,
+    /// When it was taken back.
+    pub(crate) at: Nanos,
+}
+
 #[derive(Debug)]
 pub(crate) struct Desc {
     pub(crate) source: Source,
     pub(crate) handlers: Vec<Handler>,
     /// Messages that arrived and were not handled yet; the hardware holds at most two (one in service, one requested).
     pub(crate) pending: u8,
+    /// What their devices stored up to here is in memory.
+    pub(crate) stamps: [u32; 2],
     /// `disable_irq` depth, threaded one-shot handlers that run, and lines that nobody cares for.
     pub(crate) disabled: u32,
     /// Handlers of it are on some stack.
     pub(crate) running: u32,
     /// Consecutive deliveries that no handler claimed.
     pub(crate) unhandled: u32,
+    /// It was raised already when the first handler was registered, and none has claimed it since.
+    pub(crate) early: bool,
+    /// The last handler that was taken back.
+    pub(crate) freed: Option<Freed>,
     /// How many were delivered, and how many of these a handler claimed.
     pub(crate) delivered: u64,
     pub(crate) claimed: u64,
@@ -126,9 +142,12 @@ impl Desc {
             source,
             handlers: Vec::new(),
             pending: 0,
+            stamps: [0; 2],
             disabled: 0,
             running: 0,
             unhandled: 0,
+            early: false,
+            freed: None,
             delivered: 0,
             claimed: 0,
         }

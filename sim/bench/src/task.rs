@@ -55,6 +55,8 @@ pub(crate) struct Wait {
     interruptible: bool,
     since: Nanos,
     timer: Option<TimerId>,
+    /// What somebody must notify, and since when nothing was looked at any more that a notification is about.
+    about: Option<(usize, Nanos)>,
     /// What it waits for, and where, for the hung-task report.
     what: &'static str,
     place: Place,
@@ -205,7 +207,10 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
     let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("the host has memory for a task's stack"));
     let fiber = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
         YIELDER.set(yielder);
-        let outcome = catch_unwind(AssertUnwindSafe(body));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            body();
+            rt::lock::nothing_held("when it ends");
+        }));
         // The yielder of whoever is resumed next is set when that one runs.
         if outcome.is_err() {
             bug();
@@ -215,12 +220,25 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
     id
 }
 
+/// How panics over numbers begin that do not say the number.
+const ARITHMETIC: [&str; 2] = ["attempt to", "capacity overflow"];
+
 /// Files a driver's panic, as the kernel's BUG, if it was not filed yet.
 pub(crate) fn bug() {
     let Some(note) = PANIC.with(|slot| slot.borrow_mut().take()) else { return };
     with(|m| {
-        let finding = Finding::new(&rules::DRIVER_PANIC, format!("kernel BUG: {}", note.message)).at_place(note.place);
-        m.report(finding);
+        let what = format!("kernel BUG: {}", note.message);
+        let mut finding = match m.blame(&note.message) {
+            Some(word) => Finding::new(&rules::UNCHECKED_DEVICE_VALUE, what).note(word.describe()),
+            None => Finding::new(&rules::DRIVER_PANIC, what),
+        };
+        if finding.rule == &rules::DRIVER_PANIC
+            && let Some(word) = m.heard.last().filter(|_| ARITHMETIC.iter().any(|kind| note.message.starts_with(kind)))
+        {
+            finding.notes.push(format!("the last thing that a device said: {}", word.describe()));
+        }
+        finding.notes.extend(m.early_handler_note());
+        m.report_explained(finding.at_place(note.place));
         let place = note.place.map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
         m.log_line(2, format!("kernel BUG{place}: {}", note.message));
         m.crashed = true;
@@ -256,6 +274,8 @@ pub(crate) fn yield_now() {
         Some(task) if m.irqs.depth() == 0 => {
             let id = task.id;
             m.tasks.queue.push(id.0);
+            // Switching to another task is a full barrier; what is under way to devices stays so.
+            m.bus.fabric.land_stores();
             true
         }
         _ => false,
@@ -267,10 +287,24 @@ pub(crate) fn yield_now() {
 
 /// Waits until somebody wakes `key`, the deadline passes, or (if `interruptible`) a signal comes.
 pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, what: &'static str, place: Place) -> Wake {
+    wait_about(key, None, deadline, interruptible, what, place)
+}
+
+/// As [`wait`], for whoever knows what a notification is about: see [`Wait`].
+pub(crate) fn wait_about(
+    key: usize,
+    about: Option<(usize, Nanos)>,
+    deadline: Option<Nanos>,
+    interruptible: bool,
+    what: &'static str,
+    place: Place,
+) -> Wake {
     let ready = with(|m| {
         if m.crashed {
             return Some(Wake::TimedOut);
         }
+        // Nothing is under way as long as that.
+        m.bus.land_all();
         let now = m.now();
         let task = m.tasks.running()?;
         if interruptible && task.signal {
@@ -280,7 +314,7 @@ pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, wha
         m.bus.fabric.choices.history.cpu(4);
         let timer = deadline.map(|at| m.timers.set(at.max(now), TimerEvent::Task(id)));
         let task = m.tasks.running()?;
-        task.wait = Some(Wait { interruptible, since: now, timer, what, place });
+        task.wait = Some(Wait { interruptible, since: now, timer, about, what, place });
         task.state = State::Waiting;
         m.tasks.waiting.push((key, now, id));
         m.event(|| Event::Block { on: what });
@@ -290,8 +324,18 @@ pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, wha
     if let Some(wake) = ready {
         return wake;
     }
+    let since = with(|m| m.now());
     suspend();
-    with(|m| m.tasks.running().map_or(Wake::Woken, |task| task.wake))
+    with(|m| {
+        let wake = m.tasks.running().map_or(Wake::Woken, |task| task.wake);
+        if wake == Wake::TimedOut
+            && let Some(about) = about
+            && let Some(lost) = m.lost_wakeup(about, since, "waited until its time was over", place)
+        {
+            m.report(lost);
+        }
+        wake
+    })
 }
 
 impl Machine {
@@ -396,6 +440,9 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
             {
                 return Step::Stop(Outcome::Done);
             }
+            if m.tasks.queue.is_empty() {
+                m.bus.land_all();
+            }
             if m.something_is_due() {
                 return Step::Run(TaskId(0));
             }
@@ -453,6 +500,22 @@ fn run_idle() {
     resume(id);
 }
 
+/// Runs `f` in the running task as code of a module, whose is what it takes.
+pub(crate) fn in_module<R>(module: u32, f: impl FnOnce() -> R) -> R {
+    let set = |module| {
+        with(|m| {
+            if let Some(task) = m.tasks.running() {
+                task.module = module;
+            }
+            std::mem::replace(&mut m.module, module)
+        })
+    };
+    let outer = set(module);
+    let result = f();
+    set(outer);
+    result
+}
+
 /// Switches to a task, and back when it waits or ends.
 fn resume(id: TaskId) {
     let Some((id, mut fiber)) = FIBERS.with(|fibers| {
@@ -472,6 +535,9 @@ fn resume(id: TaskId) {
         task.busy_since = now;
         task.busy_operations = 0;
         m.module = task.module;
+        m.bus.fabric.order.set_context(id.0);
+        m.bus.fabric.cpu_catches_up();
+        let Some(task) = m.tasks.running() else { return (outer_task, None, outer_module) };
         let fabric = &mut m.bus.fabric;
         let outer = std::mem::replace(&mut fabric.context, task.name.clone());
         let outer = (std::mem::replace(&mut fabric.task, id.0 as u16), outer);
@@ -484,6 +550,7 @@ fn resume(id: TaskId) {
     with(|m| {
         m.bus.fabric.choices.history.cpu(7 + u64::from(fiber.done()));
         if fiber.done() {
+            m.bus.land_all();
             m.tasks.list.retain(|task| task.id != id);
         }
         m.tasks.current = outer_task;
@@ -536,7 +603,8 @@ impl Machine {
             .map_or_else(|| "?".into(), |task| task.name.clone());
         let (place, seconds) = (self.last_place, self.limits.call_ns / 1_000_000_000);
         self.set_context(0, name.clone());
-        self.find(&rules::WATCHDOG_HUNG, format!("{name} has not come to an end in {seconds} virtual seconds"), place);
+        let what = format!("{name} has not come to an end in {seconds} virtual seconds");
+        self.report_explained(Finding::new(&rules::WATCHDOG_HUNG, what).at_place(place));
         self.crashed = true;
     }
 
@@ -566,16 +634,26 @@ impl Machine {
             self.crashed = true;
             return;
         };
-        let (name, waits) =
-            (task.name.clone(), task.wait.as_ref().map(|wait| (wait.what, wait.place, now - wait.since)));
-        let Some((what, place, span)) = waits else { return };
+        let (name, waits) = (
+            task.name.clone(),
+            task.wait.as_ref().map(|wait| (wait.what, wait.place, now - wait.since, wait.about, wait.since)),
+        );
+        let Some((what, place, span, about, since)) = waits else { return };
         let why = if id.is_some() {
             format!("for {} virtual seconds", span / 1_000_000_000)
         } else {
             "for something that can no longer happen".into()
         };
         self.set_context(0, name.clone());
-        self.find(&rules::WATCHDOG_HUNG, format!("task {name} waits {why} ({what})"), Some(place));
+        let lost = about.and_then(|about| self.lost_wakeup(about, since, &format!("waits {why}"), place));
+        let mut finding = lost.unwrap_or_else(|| {
+            let what = format!("task {name} waits {why} ({what})");
+            let mut finding = Finding::new(&rules::WATCHDOG_HUNG, what).at_place(Some(place));
+            finding.notes.extend(about.and_then(|(about, _)| self.missed.note(about)));
+            finding
+        });
+        finding.notes.extend(self.kept_interrupts());
+        self.report_explained(finding);
         self.crashed = true;
     }
 

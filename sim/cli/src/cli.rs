@@ -15,6 +15,7 @@ use crate::replay::replay;
 use crate::run::run;
 use crate::shrink::shrink;
 use crate::upstream::upstream;
+use crate::zoo::zoo;
 
 /// The exit status of a command that could not do what it was asked to.
 const FAILED: u8 = 2;
@@ -53,6 +54,7 @@ fn dispatch(command: Command, linked: Option<&'static Loadable>, out: &mut Out) 
         Command::Replay(arguments) => replay(&arguments, linked, out),
         Command::Shrink(arguments) => shrink(&arguments, linked, out),
         Command::List { what, virtio } => list(what, virtio, out),
+        Command::Zoo(arguments) => zoo(&arguments, out),
         Command::Upstream(command) => upstream(&command),
         Command::Explain { id } => explain(&id, out),
     }

@@ -28,3 +28,4 @@ mod suggest;
 mod trace_file;
 mod upstream;
 mod watch;
+mod zoo;

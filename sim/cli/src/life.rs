@@ -362,6 +362,11 @@ impl Life {
         words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
     }
 
+    /// What is plugged in, as `--device` takes it.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &str> {
+        self.devices.iter().map(String::as_str)
+    }
+
     /// Whether the devices are those that are plugged in if the command line names none.
     pub(crate) fn has_default_devices(&self) -> bool {
         self.devices == default_devices(&self.driver)

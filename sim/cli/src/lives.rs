@@ -97,7 +97,9 @@ impl<'a> Lives<'a> {
         let host = workshop.notices().take();
         let wrong = mishaps(self.plan.is_some(), &report, &exercised, !host.is_empty());
         for (what, _) in wrong.into_iter().filter(|(_, excused)| !excused) {
-            report.findings.push(Finding::new(&rules::WRONG_ANSWER, what));
+            let wrong = exercised.mishaps.iter().any(|mishap| mishap.wrong && mishap.what == what);
+            let rule = if wrong { &rules::WRONG_ANSWER } else { &rules::CALL_FAILED };
+            report.findings.push(Finding::new(rule, what));
         }
         Ok((report, Lived { exercised, loaded: loaded.is_ok() }, seen))
     }
@@ -111,7 +113,7 @@ struct Lived {
 /// Lives the life of a stream file again, with `module` as the driver: for tests that `bringup replay --emit-test` wrote.
 ///
 /// What went wrong in the use of the driver (`bringup replay` shows it as FAILED) is among the findings, under the rule
-/// `wrong-answer`.
+/// `wrong-answer` or `call-failed`.
 ///
 /// # Errors
 /// When the text is no stream file of this release, or what it describes cannot be built: one line that says why.

@@ -44,6 +44,9 @@ pub(crate) fn run(args: &RunArgs, linked: Option<&'static Loadable>, out: &mut O
 /// Runs a life and tells what happened in it; the exit status.
 pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, Failure> {
     out.paths = shown_paths(life.driver.file());
+    if let Some(trace) = &outputs.trace {
+        trace.check_devices(life.devices())?;
+    }
     let mut output = match &life.output {
         // The life is the same; the file is the first one's.
         Some(path) if outputs.replayed.is_some() => Some(Pending::nowhere(path)),

@@ -9,9 +9,10 @@ use crate::history::History;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Point {
-    /// Whether an allocation fails: 0 succeeds, 1 fails.
+    /// Whether an allocation, or another call of the driver's that can fail, does: 0 succeeds, 1 fails.
     Allocation,
-    /// Whether a pending interrupt arrives here: 0 now, 1 at a later point.
+    /// Whether a pending interrupt arrives here: 0 now, 1 at a later point. Also whether a shared handler is called once more when
+    /// it is registered or taken back, as CONFIG_DEBUG_SHIRQ does: 0 no, 1 yes.
     Interrupt,
     /// Whether a device whose wake-up is due works here: 0 now, 1 at a later point.
     Device,

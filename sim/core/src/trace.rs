@@ -1,9 +1,24 @@
-//! The trace: a typed log of what crossed the waist and what the machine did around it.
+//! The trace: a typed log of what crossed the waist and what the machine did around it, and the forms in which it can be written.
+//!
+//! [`write_text`] and [`write_json_lines`] write the events as they are. [`Timeline`] lays them out in lanes for trace viewers.
+//! [`write_pcapng`] writes the packets of network devices.
+
+mod chrome;
+mod fields;
+mod lines;
+pub mod pcapng;
+mod perfetto;
+mod timeline;
 
 use std::fmt;
 
-use crate::finding::{Moment, Place};
+use crate::finding::Place;
 use crate::time::Nanos;
+
+pub use fields::Value;
+pub use lines::{write_json_lines, write_text};
+pub use pcapng::write_pcapng;
+pub use timeline::Timeline;
 
 /// Names a device in one machine: its place in the order in which devices were plugged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +62,8 @@ pub enum Event {
     Removed { device: DeviceId },
     /// A fault of the plan was applied.
     Fault { device: DeviceId, verb: &'static str, behaviour: &'static str },
+    /// A network device carried a frame, whole and as a wire carries it: one that its driver `sent`, or one for its driver.
+    Packet { device: DeviceId, sent: bool, bytes: Vec<u8> },
     /// An interrupt handler was entered.
     IrqEnter { irq: u32, name: String },
     /// An interrupt handler returned.
@@ -69,10 +86,12 @@ pub enum Event {
     Call { what: &'static str, file: String, result: i64 },
     /// An allocation was chosen to fail.
     AllocationFailed { size: usize, place: Option<Place> },
+    /// A call into the kernel was chosen to fail.
+    CallFailed { call: &'static str, place: Option<Place> },
     /// A timer's callback ran.
     Timer { name: &'static str },
     /// A rule was violated.
-    Finding { rule: &'static str, what: String },
+    Finding { rule: &'static str, what: String, place: Option<Place> },
 }
 
 impl Event {
@@ -95,6 +114,7 @@ impl Event {
             Self::Reset { .. } => "reset",
             Self::Removed { .. } => "removed",
             Self::Fault { .. } => "fault",
+            Self::Packet { .. } => "packet",
             Self::IrqEnter { .. } => "irq-enter",
             Self::IrqExit { .. } => "irq-exit",
             Self::Switch { .. } => "switch",
@@ -106,6 +126,7 @@ impl Event {
             Self::Unbind { .. } => "unbind",
             Self::Call { .. } => "call",
             Self::AllocationFailed { .. } => "alloc-failed",
+            Self::CallFailed { .. } => "call-failed",
             Self::Timer { .. } => "timer",
             Self::Finding { .. } => "finding",
         }
@@ -129,7 +150,8 @@ impl Event {
             | Self::Work { device }
             | Self::Reset { device, .. }
             | Self::Removed { device }
-            | Self::Fault { device, .. } => Some(*device),
+            | Self::Fault { device, .. }
+            | Self::Packet { device, .. } => Some(*device),
             _ => None,
         }
     }
@@ -176,6 +198,9 @@ impl fmt::Display for Event {
             Self::Reset { kind, .. } => write!(f, "reset         {kind}"),
             Self::Removed { .. } => write!(f, "removed"),
             Self::Fault { verb, behaviour, .. } => write!(f, "fault         {verb}: {behaviour}"),
+            Self::Packet { sent, bytes, .. } => {
+                write!(f, "packet        {} {} bytes", if *sent { "sent," } else { "received," }, bytes.len())
+            }
             Self::IrqEnter { irq, name } => write!(f, "irq {irq} enter   {name}"),
             Self::IrqExit { irq, result } => write!(f, "irq {irq} exit    {result}"),
             Self::Switch { task } => write!(f, "switch to     {task}"),
@@ -189,8 +214,9 @@ impl fmt::Display for Event {
             Self::Unbind { driver, device } => write!(f, "unbind        {driver} {device}"),
             Self::Call { what, file, result } => write!(f, "{what:<13} {file} -> {result}"),
             Self::AllocationFailed { size, place } => write!(f, "no memory     for {size} bytes{}", At(*place)),
+            Self::CallFailed { call, place } => write!(f, "fails         {call}{}", At(*place)),
             Self::Timer { name } => write!(f, "timer         {name}"),
-            Self::Finding { rule, what } => write!(f, "FINDING       {rule}: {what}"),
+            Self::Finding { rule, what, place } => write!(f, "FINDING       {rule}: {what}{}", At(*place)),
         }
     }
 }
@@ -279,6 +305,14 @@ pub struct Record {
     pub event: Event,
 }
 
+impl Record {
+    /// The name of the device that the event belongs to; `None` if it belongs to none, or `names` does not know it.
+    #[must_use]
+    pub fn device<'a>(&self, names: &'a [String]) -> Option<&'a str> {
+        names.get(usize::from(self.event.device()?.0)).map(String::as_str)
+    }
+}
+
 /// The event log. When it is off, nothing is built or stored.
 #[derive(Debug, Default)]
 pub struct Trace {
@@ -352,23 +386,4 @@ impl Trace {
     pub fn take(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.records)
     }
-}
-
-/// Writes records as text, one line an event, devices by name.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_text(out: &mut dyn std::io::Write, records: &[Record], names: &[String]) -> std::io::Result<()> {
-    for record in records {
-        let who = record.event.device().and_then(|id| names.get(usize::from(id.0))).map_or("", String::as_str);
-        writeln!(
-            out,
-            "[{:>12}] {:>6} t{:<2} {who:<8} {}",
-            Moment(record.at),
-            record.position,
-            record.task,
-            record.event
-        )?;
-    }
-    Ok(())
 }

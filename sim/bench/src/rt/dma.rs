@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use bringup_core::choice::Point;
 use bringup_core::dma::{DIRTY, MappingKind, NewMapping, PAGE_SIZE};
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Place};
+use bringup_core::{DeviceId, Finding, Place};
 use vm_memory::{Address, Bytes, GuestAddress};
 
 pub use bringup_core::dma::Direction;
@@ -15,6 +15,7 @@ use super::errno::{EIO, ENOMEM};
 use super::sched;
 use crate::ledger::{Kind, LedgerId};
 use crate::machine::{Machine, with};
+use crate::rules;
 
 /// What a device can address before its driver says otherwise: 32 bits, as in Linux.
 pub(crate) const DEFAULT_MASK: u64 = 0xffff_ffff;
@@ -50,20 +51,38 @@ struct Streaming {
     ledger: LedgerId,
 }
 
-/// Says which addresses the device can use (`dma_set_mask`, `dma_set_coherent_mask`).
+/// Says which addresses the device can use (`dma_set_mask`, `dma_set_coherent_mask`). Where those above 4 GiB are among them it is a
+/// choice whether the device's addresses are from there.
 ///
 /// # Errors
 /// `EIO` for a mask under which no memory can be reached (less than 24 bits).
+#[track_caller]
 pub fn set_masks(device: DeviceId, streaming: Option<u64>, coherent: Option<u64>) -> Result<(), i32> {
+    let place = Location::caller();
     if [streaming, coherent].into_iter().flatten().any(|mask| mask < 0xff_ffff) {
         return Err(EIO);
     }
     with(|m| {
+        if m.refuses("dma_set_mask", place) {
+            return Err(EIO);
+        }
+        let dma = &m.device(device).dma;
+        let count = dma.coherent.len() + dma.streaming.len();
+        if count > 0 {
+            let name = m.device_name(device);
+            let what =
+                format!("the DMA mask of {name} is set while {count} mappings are there that were made for another");
+            m.report(Finding::new(&rules::DMA_MASK_IN_USE, what).at_place(Some(place)).on_device(name));
+        }
         let dma = &mut m.device(device).dma;
         dma.mask = streaming.unwrap_or(dma.mask);
         dma.coherent_mask = coherent.unwrap_or(dma.coherent_mask);
-    });
-    Ok(())
+        let wide = dma.mask.min(dma.coherent_mask) > DEFAULT_MASK;
+        if wide && m.bus.fabric.choices.choose(Point::Model, 2) != 0 {
+            m.bus.port(device).io_space().start_high();
+        }
+        Ok(())
+    })
 }
 
 /// Sets the longest segment the device takes (`dma_set_max_seg_size`).
@@ -110,6 +129,7 @@ pub fn alloc_coherent(device: DeviceId, len: usize, may_sleep: bool) -> Result<C
         let ledger = m.take(Kind::Mapping, Some(device), Some(place), (iova, len as u64), "");
         m.bus.fabric.choices.history.cpu_stores(iova);
         m.device(device).dma.coherent.push((iova, ledger));
+        m.bus.fabric.coherent_allocated(device, physical.0, len as u64, place);
         m.map_event(device, iova, len as u64, Direction::Bidirectional, MappingKind::Coherent, place);
         let cpu = m.bus.fabric.ram.host_address(physical).and_then(NonNull::new).ok_or(ENOMEM)?;
         Ok(Coherent { cpu, iova })
@@ -122,6 +142,14 @@ pub fn free_coherent(device: DeviceId, iova: u64) {
         let at = m.now();
         m.bus.fabric.choices.history.cpu_stores(iova);
         let Some(mapping) = m.bus.port(device).io_space().unmap(iova, at) else { return };
+        // It may have to change the kernel's page tables: Linux warns when interrupts are off.
+        if let Some(place) = mapping.place
+            && !m.interrupts_enabled()
+            && m.tasks.current.is_some()
+        {
+            m.check_sleep("the release of the coherent memory allocated here", place);
+        }
+        m.bus.fabric.coherent_freed(device, mapping.physical.0, iova, mapping.len);
         // Memory is dropped without saying where; where it came from is the line that helps.
         m.bus.show_unmapped(device, iova, mapping.len, mapping.place);
         m.follow_watches();
@@ -216,6 +244,7 @@ pub unsafe fn unmap_streaming(device: DeviceId, id: u32) {
         let at = m.now();
         for (iova, len) in &streaming.segments {
             m.bus.port(device).io_space().unmap(*iova, at);
+            m.bus.fabric.memory_released(device, *iova, *len);
             m.bus.show_unmapped(device, *iova, *len, None);
             m.event(|| Event::Unmap { device, iova: *iova, len: *len });
         }

@@ -7,6 +7,7 @@ pub mod context;
 pub mod dma;
 pub mod file;
 pub mod irq;
+pub mod lock;
 pub mod log;
 pub mod memory;
 pub mod mmio;

@@ -1,10 +1,11 @@
 //! Points: the places where devices work, interrupts arrive, timers fire and tasks are pre-empted.
 
 use bringup_core::choice::Point;
+use bringup_core::finding::Moment;
 use bringup_core::trace::{Digest, Event};
 use bringup_core::{Coverage, DeviceId, Finding, Nanos};
 
-use crate::irq::Source;
+use crate::irq::{Freed, Source};
 use crate::machine::{Callback, Machine, TimerEvent, try_with, with};
 use crate::task::{self, Wake};
 use crate::{rt, rules};
@@ -117,8 +118,16 @@ fn locked_up() -> ! {
         let Some(task) = m.tasks.running() else { return };
         let (span, operations) = (now.saturating_sub(task.busy_since), task.busy_operations);
         let place = m.last_place;
-        let what = format!("no sleep for {} virtual milliseconds and {operations} operations", span / 1_000_000);
-        m.find(&rules::WATCHDOG_LOCKUP, what, place);
+        let how_long = format!("no sleep for {} virtual milliseconds and {operations} operations", span / 1_000_000);
+        let run = m.stats.switches;
+        // What it waits for is what it reads again and again.
+        if let Some(word) = m.heard.most_read(run).filter(|word| word.times >= operations / 8 + 1) {
+            let what = format!("{} read {} times in a row, and {how_long}", word.origin, word.times);
+            let finding = Finding::new(&rules::SPIN_WITHOUT_BOUND, what).at_place(Some(word.place));
+            m.report_explained(finding.note(format!("it last read as {:#x}", word.value)));
+        } else {
+            m.report_explained(Finding::new(&rules::WATCHDOG_LOCKUP, how_long).at_place(place));
+        }
     });
     task::die();
 }
@@ -132,6 +141,7 @@ impl Machine {
         }
         // The processor has come one step further.
         self.bus.fabric.choices.history.cpu(1);
+        self.bus.land_some();
         if self.is_locked_up() || self.something_is_due() || self.stalls_here() {
             AtPoint::Deliver
         } else if self.preempts_here() {
@@ -236,19 +246,53 @@ impl Machine {
         self.devices[usize::from(id.0)].line
     }
 
+    /// A device raises an interrupt whose handler was taken back.
+    #[cold]
+    fn after_free(&mut self, device: DeviceId, irq: u32, freed: &Freed) {
+        if self.bus.fabric.is_faulted(device) {
+            return;
+        }
+        let name = self.device_name(device);
+        let (handler, place) = (freed.name, freed.place);
+        let what = format!("{name} raised irq {irq} after handler \"{handler}\" was taken back");
+        let freed = format!("it was taken back at {}", Moment(freed.at));
+        let finding = Finding::new(&rules::IRQ_AFTER_FREE, what).at_place(Some(place)).on_device(name).note(freed);
+        self.report(finding);
+    }
+
+    /// Whether an interrupt waits to be delivered.
+    pub(crate) fn is_raised(&mut self, irq: u32) -> bool {
+        self.take_messages();
+        match self.irqs.descs.get(&irq) {
+            Some(desc) if desc.source == Source::Line => self.line_is_asserted(irq),
+            Some(desc) => desc.pending > 0,
+            None => false,
+        }
+    }
+
     /// Moves messages that left their devices to the irqs they name.
-    fn take_messages(&mut self) {
+    pub(crate) fn take_messages(&mut self) {
         while let Some(message) = self.bus.take_message() {
             // The data that was programmed into the device is the irq number.
             let Some(desc) = self.irqs.descs.get_mut(&message.data) else {
                 let name = self.device_name(message.device);
                 let what = format!("{name} sent a message (data {:#x}) to which no irq belongs", message.data);
                 if !self.bus.fabric.is_faulted(message.device) {
-                    self.report(Finding::new(&rules::IRQ_UNHANDLED, what).on_device(name));
+                    let state = self.device(message.device);
+                    let let_go = state.was_bound && state.binding.is_none();
+                    let rule = if let_go { &rules::DEVICE_STILL_RUNNING } else { &rules::IRQ_UNHANDLED };
+                    self.report(Finding::new(rule, what).on_device(name));
                 }
                 continue;
             };
-            if desc.pending < 2 {
+            if let Some(freed) = desc.freed
+                && desc.handlers.is_empty()
+            {
+                self.after_free(message.device, message.data, &freed);
+                continue;
+            }
+            if let Some(slot) = desc.stamps.get_mut(usize::from(desc.pending)) {
+                *slot = message.stamp;
                 desc.pending += 1;
                 self.irqs.pending += 1;
             }
@@ -343,7 +387,7 @@ impl Machine {
         desc.delivered += 1;
         if claimed {
             desc.claimed += 1;
-            desc.unhandled = 0;
+            (desc.unhandled, desc.early) = (0, false);
             return;
         }
         desc.unhandled += 1;
@@ -358,9 +402,10 @@ impl Machine {
             "irq {irq}: nobody cared: {MOST_UNHANDLED} interrupts in a row were not handled by {}",
             names.join(", ")
         );
+        let early = desc.early;
         self.log_line(0, format!("irq {irq}: nobody cared"));
         if !faulted {
-            self.find(&rules::IRQ_UNHANDLED, what, place);
+            self.find(if early { &rules::IRQ_BEFORE_READY } else { &rules::IRQ_UNHANDLED }, what, place);
         }
     }
 
@@ -377,6 +422,18 @@ impl Machine {
         self.bus.fabric.choices.history.cpu(3);
         self.bus.fabric.advance(IRQ_ENTRY);
         self.stats.interrupts += 1;
+        // Every run of a handler is a context of its own; the upper half of the numbers is theirs.
+        self.handlers = self.handlers.wrapping_add(1);
+        let outer = self.bus.fabric.order.set_context(self.handlers | 1 << 31);
+        self.interrupted.push(outer);
+    }
+
+    /// Leaves interrupt context.
+    pub(crate) fn leave_irq(&mut self) {
+        self.irqs.leave();
+        if let Some(outer) = self.interrupted.pop() {
+            self.bus.fabric.order.set_context(outer);
+        }
     }
 
     pub(crate) fn irq_event(&mut self, event: impl FnOnce() -> Event) {
