@@ -12,6 +12,7 @@ mod failure;
 mod life;
 mod list;
 mod matching;
+mod mutate;
 mod output;
 mod output_file;
 mod platform;

@@ -125,11 +125,11 @@ impl Driver {
 }
 
 /// The bundled driver that this is a variant of.
-fn twin(module: &Loadable) -> Option<&'static Bundled> {
+pub(crate) fn twin(module: &Loadable) -> Option<&'static Bundled> {
     bundled::all().iter().find(|driver| driver.module.name == module.name)
 }
 
-fn is_file(name: &str) -> bool {
+pub(crate) fn is_file(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|ending| ending == "rs")
 }
 
@@ -358,30 +358,14 @@ impl Life {
 
     /// Describes the machine of this life; `traced`: the trace is wanted.
     pub(crate) fn builder(&self, traced: bool) -> Result<Builder, Failure> {
-        let mut builder = Bench::builder();
-        let mut names: Vec<String> = Vec::new();
-        let mut platform: Vec<PlatformDevice> = Vec::new();
         let mut plugs = self.plugs.take();
         if plugs.is_empty() {
             plugs = self.devices.iter().map(|spec| Plug::make(spec, &self.workshop)).collect::<Result<_, _>>()?;
         }
-        for plug in plugs {
-            match plug {
-                Plug::Pci(kind, device) => {
-                    let same = names.iter().filter(|name| **name == kind).count();
-                    let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
-                    builder = builder.boxed_device(&name, device);
-                    names.push(kind);
-                }
-                Plug::Platform(device) => {
-                    let device = device.describe(&platform)?;
-                    builder = builder.platform_device(device.clone());
-                    platform.push(device);
-                }
-            }
+        let mut builder = plugged_in(plugs)?;
+        if traced {
+            builder = builder.trace(true);
         }
-        // What becomes of a platform device is only told by the trace.
-        builder = builder.trace(traced || !platform.is_empty());
         if let Some(plan) = &self.plan {
             builder = builder.plan(plan.parse()?);
         }
@@ -395,6 +379,29 @@ impl Life {
     pub(crate) fn params(&self) -> Vec<(&str, &str)> {
         self.params.iter().map(|(name, value)| (&**name, &**value)).collect()
     }
+}
+
+/// A machine with these devices. It has a trace if what becomes of them is only told by that: platform devices.
+pub(crate) fn plugged_in(plugs: Vec<Plug>) -> Result<Builder, Failure> {
+    let mut builder = Bench::builder();
+    let mut names: Vec<String> = Vec::new();
+    let mut platform: Vec<PlatformDevice> = Vec::new();
+    for plug in plugs {
+        match plug {
+            Plug::Pci(kind, device) => {
+                let same = names.iter().filter(|name| **name == kind).count();
+                let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
+                builder = builder.boxed_device(&name, device);
+                names.push(kind);
+            }
+            Plug::Platform(device) => {
+                let device = device.describe(&platform)?;
+                builder = builder.platform_device(device.clone());
+                platform.push(device);
+            }
+        }
+    }
+    Ok(builder.trace(!platform.is_empty()))
 }
 
 impl PlanText {
@@ -420,7 +427,7 @@ fn check_takes(args: &RunArgs, takes: Takes) -> Result<(), Failure> {
 }
 
 /// What is plugged in if the command line says nothing: a bundled driver's devices; for any other driver one of each kind.
-fn default_devices(driver: &Driver) -> Vec<String> {
+pub(crate) fn default_devices(driver: &Driver) -> Vec<String> {
     match driver {
         Driver::Bundled(driver) => driver.default_devices.iter().map(ToString::to_string).collect(),
         Driver::File(..) => registry::kinds().iter().map(|kind| kind.name.to_owned()).collect(),

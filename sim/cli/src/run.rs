@@ -73,7 +73,7 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
         None => {}
     }
 
-    let mishaps = mishaps(life, &report, &exercised, !host.is_empty());
+    let mishaps = mishaps(life.plan.is_some() || !host.is_empty(), &report, &exercised);
     let found = !report.is_clean() || mishaps.iter().any(|(_, excused)| !excused);
     let mut failures: Vec<Failure> = host.into_iter().map(Failure::Line).collect();
     if let (Some(output), Some(path)) = (output, &life.output) {
@@ -153,9 +153,8 @@ fn devices(bench: &Bench) -> Vec<DeviceReport> {
 
 /// What went wrong in the use of the driver, and whether the machine excuses it: an error that the driver reports is no
 /// wonder where memory ran out or a plan breaks things, and a wrong answer none where a plan changes data. So it is where the host
-/// failed a device (`host_failed`), with a full disk say.
-fn mishaps(life: &Life, report: &Report, exercised: &Exercised, host_failed: bool) -> Vec<(String, bool)> {
-    let broken = life.plan.is_some() || host_failed;
+/// failed a device, with a full disk say; a plan or the host are what `broken` stands for.
+pub(crate) fn mishaps(broken: bool, report: &Report, exercised: &Exercised) -> Vec<(String, bool)> {
     let troubled = broken || report.stats.failed_allocations > 0;
     let probes =
         report.probe_errors.iter().filter(|(_, _, code)| !NOT_MINE.contains(code)).map(|(driver, device, code)| {

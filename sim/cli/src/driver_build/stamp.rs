@@ -46,6 +46,11 @@ impl Stamp {
         output_file::write(path, &serde_json::to_vec(self)?)
     }
 
+    /// The program alone.
+    pub(crate) fn into_runner(self) -> PathBuf {
+        self.runner
+    }
+
     /// A number that changes with any of the inputs.
     pub(crate) fn state_of_inputs(&self) -> u32 {
         let mut state = crc32fast::Hasher::new();

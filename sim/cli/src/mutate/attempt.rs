@@ -1,0 +1,189 @@
+//! One removal, tried: the driver lives many lives without what was removed, in a process of its own.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bringup_bench::Report;
+use bringup_bench::explore::{Campaign, Explored, Strategy};
+use bringup_bench::module::Loadable;
+use bringup_core::{Chooser, Severity};
+use bringup_devices::registry::Workshop;
+use serde::{Deserialize, Serialize};
+
+use crate::args::MutateArgs;
+use crate::exercise::work::Work;
+use crate::exercise::{Exercised, Session};
+use crate::failure::Failure;
+use crate::life::{Driver, default_devices, plugged_in, twin};
+use crate::output::Out;
+use crate::plug::Plug;
+use crate::run::mishaps;
+use crate::watch::Watch;
+
+/// The longest that the lives of one removal may take.
+pub(super) const LONGEST: Duration = Duration::from_secs(60);
+
+/// Selects a removal, and tells whether the driver came by it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Switch {
+    pub(crate) selected: &'static AtomicU32,
+    pub(crate) met: &'static AtomicBool,
+}
+
+/// What came of a removal.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Tried {
+    /// The removal made a difference to what the driver did, if only to itself.
+    pub(super) met: bool,
+    /// How many lives there were.
+    pub(super) lives: u64,
+    pub(super) noticed: Option<Noticed>,
+    /// The rules that were broken in any life.
+    pub(super) rules: Vec<String>,
+}
+
+/// What noticed a removal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Noticed {
+    /// The id of a rule, or a word for what else it was.
+    pub(super) by: String,
+    /// What happened.
+    pub(super) what: String,
+    /// Where in the driver's source, if that is known.
+    pub(super) place: Option<String>,
+    /// The first life in which it did, counted from 1; not known of those that never ended.
+    pub(super) life: Option<u64>,
+}
+
+/// Tries the removal that the arguments name, and prints what came of it.
+pub(crate) fn try_one(
+    args: &MutateArgs,
+    linked: &'static Loadable,
+    switch: Switch,
+    out: &mut Out,
+) -> Result<u8, Failure> {
+    let number = args.removal.unwrap_or(0);
+    let driver = Driver::find(&args.driver, Some(linked), out)?;
+    let machine = Machine::new(args, &driver);
+    // What the devices or the parameters have to say against it is said before the first life.
+    machine.plugs().and_then(plugged_in)?;
+    driver.check_params(&args.param)?;
+    switch.selected.store(number, Ordering::Relaxed);
+    let watch = Watch::over(&driver, out, "bringup mutate".into());
+    let trouble: Mutex<Option<Trouble>> = Mutex::new(None);
+    let life = |chooser: Box<dyn Chooser>| {
+        let (report, wrong) = machine.live(chooser, &watch);
+        if let Some(wrong) = wrong {
+            trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(wrong);
+        }
+        report
+    };
+    let mut first = None;
+    let campaign =
+        Campaign { strategy: Strategy::Mixed, lives: args.lives, time: Some(LONGEST), ..Campaign::default() };
+    let explored = campaign.run_with(life, |progress| {
+        let life = progress.so_far.lives;
+        first = first.take().or_else(|| found(progress.so_far, &args.known, Severity::Error));
+        first = first.take().or_else(|| match &*trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Trouble::Mishap(what)) => {
+                Some(Noticed { by: "exercise".into(), what: what.clone(), place: None, life: Some(life) })
+            }
+            _ => None,
+        });
+        let broken = matches!(&*trouble.lock().unwrap_or_else(PoisonError::into_inner), Some(Trouble::Broken(_)));
+        // With nothing removed all that there is to know is wanted.
+        if broken || (number != 0 && first.is_some()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    drop(watch);
+    if let Some(Trouble::Broken(failure)) = trouble.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(failure);
+    }
+    out.document(&Tried {
+        met: switch.met.load(Ordering::Relaxed),
+        lives: explored.lives,
+        noticed: first.or_else(|| found(&explored, &args.known, Severity::Advice)),
+        rules: explored.found.iter().map(|found| found.finding.rule.id.to_owned()).collect(),
+    });
+    Ok(0)
+}
+
+/// The first finding that is as severe as that, and not known.
+fn found(explored: &Explored, known: &[String], severity: Severity) -> Option<Noticed> {
+    let news = explored.found.iter().find(|found| {
+        let rule = found.finding.rule;
+        rule.severity >= severity && !known.iter().any(|known| known == rule.id)
+    });
+    news.map(|found| Noticed {
+        by: found.finding.rule.id.into(),
+        what: found.finding.what.clone(),
+        place: found.finding.place.map(|place| format!("{}:{}", place.file(), place.line())),
+        life: Some(found.life + 1),
+    })
+}
+
+/// What went wrong in a life, other than findings.
+#[derive(Debug)]
+enum Trouble {
+    /// The driver did not do what it is for.
+    Mishap(String),
+    /// There was no life.
+    Broken(Failure),
+}
+
+/// What every life is lived with.
+struct Machine<'a> {
+    driver: &'a Driver,
+    devices: Vec<String>,
+    params: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Machine<'a> {
+    fn new(args: &'a MutateArgs, driver: &'a Driver) -> Self {
+        let devices = match (&*args.device, twin(driver.module())) {
+            ([], Some(twin)) => twin.default_devices.iter().map(ToString::to_string).collect(),
+            ([], None) => default_devices(driver),
+            (given, _) => given.to_vec(),
+        };
+        let params = args.param.iter().map(|(name, value)| (&**name, &**value)).collect();
+        Self { driver, devices, params }
+    }
+
+    fn plugs(&self) -> Result<Vec<Plug>, Failure> {
+        let workshop = Workshop::new();
+        self.devices.iter().map(|spec| Plug::make(spec, &workshop)).collect()
+    }
+
+    /// One life, with what went wrong in it other than findings.
+    fn live(&self, chooser: Box<dyn Chooser>, watch: &Watch) -> (Report, Option<Trouble>) {
+        let bench = self.plugs().and_then(plugged_in).and_then(|builder| {
+            let bench = builder.boxed_chooser(chooser).build();
+            bench.map_err(Failure::new)
+        });
+        let bench = match bench {
+            Ok(bench) => bench,
+            Err(failure) => return (Report::default(), Some(Trouble::Broken(failure))),
+        };
+        let mut silent = Out::silent();
+        let mut session = Session::new(&bench, &mut silent, watch);
+        let mut exercised = Exercised::default();
+        match bench.load_with(self.driver.module(), &self.params) {
+            Ok(()) => {
+                // What is in a file is somebody's.
+                let thorough = !self.devices.iter().any(|spec| spec.contains(",image="));
+                exercised = self.driver.exercise(&mut session, &mut Work { thorough, ..Work::default() });
+            }
+            Err(error) => exercised.fail("load it", error),
+        }
+        let names: Vec<String> = bench.with_bus(|bus| bus.devices().map(|id| bus.port(id).name().to_owned()).collect());
+        let bound = names.iter().any(|name| bench.driver_of(name).is_some());
+        let report = bench.finish();
+        let mut wrong = mishaps(false, &report, &exercised).into_iter().filter(|(_, excused)| !excused);
+        let mut wrong = wrong.next().map(|(what, _)| what).or(exercised.refused);
+        if wrong.is_none() && !bound && !names.is_empty() && report.stats.failed_allocations == 0 && !report.crashed {
+            wrong = Some("it binds to no device".into());
+        }
+        (report, wrong.map(Trouble::Mishap))
+    }
+}
