@@ -369,6 +369,12 @@ impl Bench {
             let Some(at) = next.filter(|at| *at <= end) else { break };
             task::run(None, Some(at.max(with(|m| m.now()))));
         }
+        with(Machine::check_rest);
+        with(|m| {
+            for finding in m.heap.inspect() {
+                m.report(finding);
+            }
+        });
         let mut machine = close().unwrap_or_else(|| unreachable!("a bench has a machine until it is finished"));
         let fabric = &mut machine.bus.fabric;
         let (seen, could_see) = fabric.choices.states();
@@ -428,6 +434,19 @@ impl Drop for Bench {
 }
 
 impl Machine {
+    /// Checks that devices whose drivers let go of them are at rest, when some time has passed since.
+    fn check_rest(&mut self) {
+        for id in self.bus.devices().collect::<Vec<_>>() {
+            let state = self.device(id);
+            let let_go = state.was_bound && state.binding.is_none() && !std::mem::take(&mut state.told_off);
+            if let_go && self.bus.intx(id) && !self.bus.fabric.is_faulted(id) {
+                let name = self.device_name(id);
+                let what = format!("{name} went on and asserts its interrupt now, after its driver let go of it");
+                self.report(Finding::new(&rules::DEVICE_STILL_RUNNING, what).on_device(name));
+            }
+        }
+    }
+
     /// Checks that nothing of a module is left, and forgets it.
     fn module_gone(&mut self, id: u32, when: &str) {
         let name = self.module_name(id);
@@ -437,7 +456,7 @@ impl Machine {
         }
         // In the order of the places, not of the addresses.
         let mut left: Vec<(bringup_core::Place, usize, usize)> = Vec::new();
-        for allocation in self.allocations.values_mut().filter(|allocation| allocation.module == id) {
+        for allocation in self.heap.allocations.values_mut().filter(|allocation| allocation.module == id) {
             match left.iter_mut().find(|(place, ..)| *place == allocation.place) {
                 Some((_, count, bytes)) => {
                     *count += 1;

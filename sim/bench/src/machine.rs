@@ -1,10 +1,8 @@
 //! The machine that a thread is running: everything a life consists of, behind one thread-local.
 
-use std::alloc::Layout;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -67,12 +65,18 @@ pub(crate) struct LoadedModule {
 pub(crate) struct Binding {
     pub(crate) driver: u32,
     pub(crate) since: u64,
+    /// The driver's probe has not returned yet.
+    pub(crate) probing: bool,
 }
 
 /// What the machine knows of a device beyond the bus.
 #[derive(Default)]
 pub(crate) struct DeviceState {
     pub(crate) binding: Option<Binding>,
+    /// That it asserts its pin after its driver let go of it was reported.
+    pub(crate) told_off: bool,
+    /// It had a driver at some time.
+    pub(crate) was_bound: bool,
     /// The bus layer's own object for it (the kernel crate's `struct pci_dev`), alive as long as the machine.
     pub(crate) object: Option<Box<dyn Any>>,
     pub(crate) dma: DmaState,
@@ -80,12 +84,6 @@ pub(crate) struct DeviceState {
     pub(crate) vectors: Option<crate::irq::VectorsId>,
     /// The irq number its pin is wired to.
     pub(crate) line: Option<u32>,
-}
-
-pub(crate) struct Allocation {
-    pub(crate) layout: Layout,
-    pub(crate) place: Place,
-    pub(crate) module: u32,
 }
 
 pub(crate) struct Chardev {
@@ -111,7 +109,7 @@ pub struct Stats {
     pub interrupts: u64,
     /// Allocations asked for.
     pub allocations: u64,
-    /// Allocations that were chosen to fail.
+    /// Allocations, and other calls that can fail, that were chosen to.
     pub failed_allocations: u64,
     /// Task switches.
     pub switches: u64,
@@ -134,6 +132,9 @@ pub(crate) struct Machine {
     pub(crate) hrtimers: Vec<crate::rt::time::HrTimer>,
     pub(crate) ledger: Ledger,
     pub(crate) locks: Lockdep,
+    pub(crate) heard: crate::heard::Heard,
+    /// Notifications that came when nobody waited.
+    pub(crate) missed: crate::missed::Missed,
     pub(crate) devices: Vec<DeviceState>,
     pub(crate) platform: crate::rt::platform::PlatformState,
     pub(crate) drivers: BTreeMap<u32, Rc<dyn PciDriver>>,
@@ -149,7 +150,7 @@ pub(crate) struct Machine {
     pub(crate) iomaps: Vec<IoMap>,
     pub(crate) work: WorkState,
     pub(crate) user: UserMemory,
-    pub(crate) allocations: BTreeMap<usize, Allocation>,
+    pub(crate) heap: crate::heap::Heap,
     pub(crate) log: Vec<LogLine>,
     /// A line of the log that is not ended yet.
     pub(crate) partial: Option<(u8, String)>,
@@ -246,6 +247,8 @@ pub(crate) fn install(machine: Box<Machine>) -> Result<(), Box<Machine>> {
 
 pub(crate) fn uninstall() -> Option<Box<Machine>> {
     crate::rt::watch::forget();
+    crate::heard::listen(0, 0);
+    crate::rt::follow::follow(false);
     CURRENT.with(|current| current.borrow_mut().take())
 }
 
@@ -312,14 +315,6 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // What the driver leaked (and was told off for) must not outlive the life: a campaign runs millions of them.
-        for (address, allocation) in std::mem::take(&mut self.allocations) {
-            if let Some(pointer) = NonNull::new(address as *mut u8) {
-                // SAFETY: the table holds exactly the blocks that `kmalloc` took from the global allocator with this
-                // layout and `kfree` has not given back; no task runs any more.
-                unsafe { std::alloc::dealloc(pointer.as_ptr(), allocation.layout) };
-            }
-        }
         // After a crash the driver's objects may be half-way through anything: their destructors must not run.
         if self.crashed {
             for module in self.modules.drain(..) {

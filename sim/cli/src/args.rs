@@ -46,6 +46,10 @@ pub(crate) enum Command {
         #[arg(long)]
         virtio: bool,
     },
+    /// Run drivers with planted historical bugs and their correct twins: which check catches what, after how long.
+    ///
+    /// Exit status: 0 as expected, 1 a bug was not caught or a correct driver blamed, 2 it could not be tried.
+    Zoo(ZooArgs),
     /// Build a driver's file, as it is, as a module of a real kernel, and run it there.
     #[command(subcommand)]
     Upstream(UpstreamCommand),
@@ -130,7 +134,7 @@ pub(crate) struct MutateArgs {
     #[arg(long, value_name = "SPEC")]
     pub(crate) device: Vec<String>,
     /// How many lives each removal has at most.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) lives: u64,
     /// How many removals are tried at once; else as many as there are processors.
     #[arg(long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -147,6 +151,28 @@ pub(crate) struct MutateArgs {
     /// Rules that the driver breaks with nothing removed.
     #[arg(long, value_name = "RULE", hide = true)]
     pub(crate) known: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ZooArgs {
+    /// Which bugs; all if none is named.
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// How often each bug is hunted, each time with other chances.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: u64,
+    /// The most lives of a hunt, and how many lives of the correct twin must pass.
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) lives: u64,
+    /// How many threads run lives.
+    #[arg(long, value_name = "J", default_value_t = 1, value_parser = jobs)]
+    pub(crate) jobs: usize,
+    /// List the bugs instead.
+    #[arg(long, conflicts_with = "show")]
+    pub(crate) list: bool,
+    /// Tell their stories, and show what makes each of them, instead.
+    #[arg(long)]
+    pub(crate) show: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -204,6 +230,13 @@ fn number(text: &str) -> Result<u64, String> {
         None => text.parse(),
     };
     parsed.map_err(|_| "it takes a number from 0 to 18446744073709551615, or 0x and hexadecimal digits".into())
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(jobs @ 1..=256) => Ok(jobs),
+        _ => Err("it takes 1 to 256".into()),
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -16,6 +16,7 @@ use crate::output::Out;
 use crate::replay::replay;
 use crate::run::run;
 use crate::upstream::upstream;
+use crate::zoo::zoo;
 
 /// The exit status of a command that could not do what it was asked to.
 const FAILED: u8 = 2;
@@ -71,6 +72,7 @@ fn dispatch(command: Command, linked: Option<&'static Loadable>, out: &mut Out) 
         Command::Mutate(arguments) => mutate(&arguments, out),
         Command::Replay(arguments) => replay(&arguments, linked, out),
         Command::List { what, virtio } => list(what, virtio, out),
+        Command::Zoo(arguments) => zoo(&arguments, out),
         Command::Upstream(command) => upstream(&command),
         Command::Explain { id } => explain(&id, out),
     }

@@ -25,3 +25,4 @@ mod suggest;
 mod trace_file;
 mod upstream;
 mod watch;
+mod zoo;

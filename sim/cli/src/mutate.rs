@@ -8,8 +8,10 @@ mod attempt;
 mod calls;
 mod crew;
 mod edits;
+mod machines;
 mod outcome;
 mod program;
+mod provoke;
 mod removals;
 
 use std::collections::BTreeSet;

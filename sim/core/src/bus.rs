@@ -125,6 +125,7 @@ impl Bus {
         if function.msix.is_some() {
             self.fabric.reachable(&[Coverage::MaskedPended]);
         }
+        self.fabric.choices.history.add_device();
         let port = Port::new(id, name.into(), function, &self.fabric.ram);
         self.slots.push(Slot { device, port, monitor: None });
         self.assign_bars(id, &room);
@@ -716,6 +717,17 @@ impl Bus {
         due.min().map(|(_, id)| id)
     }
 
+    /// The devices that asked for a wake-up, and when.
+    pub fn wakes(&self) -> impl Iterator<Item = (DeviceId, Nanos)> {
+        self.slots.iter().filter_map(|slot| slot.port.wake.map(|at| (slot.port.id, at)))
+    }
+
+    /// The device that is to be woken first.
+    #[must_use]
+    pub fn next_to_wake(&self) -> Option<DeviceId> {
+        self.wakes().min_by_key(|(_, at)| *at).map(|(id, _)| id)
+    }
+
     /// Lets a device do a quantum of its work.
     pub fn work(&mut self, id: DeviceId) {
         self.work_once(id);
@@ -757,6 +769,7 @@ impl Bus {
     pub fn arrive(&mut self) -> bool {
         let now = self.fabric.now();
         let Some((_, delayed)) = self.fabric.delayed.pop_due(now) else { return false };
+        self.fabric.choices.history.cpu_stores(now);
         match delayed {
             Delayed::BarWrite { device, bar, offset, width, value } => {
                 self.store(device, bar, offset, width, value, None);

@@ -3,14 +3,16 @@
 use std::fmt;
 
 use crate::coverage::{Coverage, States};
+use crate::history::History;
 
 /// What a choice is about. A [`Chooser`] may weigh its answer by this; the stream itself only holds the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Point {
-    /// Whether an allocation fails: 0 succeeds, 1 fails.
+    /// Whether an allocation, or another call of the driver's that can fail, does: 0 succeeds, 1 fails.
     Allocation,
-    /// Whether a pending interrupt arrives here: 0 now, 1 at a later point.
+    /// Whether a pending interrupt arrives here: 0 now, 1 at a later point. Also whether a shared handler is called once more when
+    /// it is registered or taken back, as CONFIG_DEBUG_SHIRQ does: 0 no, 1 yes.
     Interrupt,
     /// Whether a device whose wake-up is due works here: 0 now, 1 at a later point.
     Device,
@@ -32,11 +34,14 @@ pub enum Point {
     Load,
     /// Whether a posted write to a BAR arrives at once: 0 it does, 1 it stays under way.
     Posted,
+    /// Whether the processor stands still here, as one does that a hypervisor or a machine check interrupts, until a device or a
+    /// timer is due: 0 it goes on, 1 it stands still. Only asked where that is soon.
+    Stall,
 }
 
 impl Point {
     /// How many kinds of points there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
 
     /// All kinds.
     pub const ALL: [Self; Self::COUNT] = [
@@ -52,6 +57,7 @@ impl Point {
         Self::Land,
         Self::Load,
         Self::Posted,
+        Self::Stall,
     ];
 
     /// Its number in [`ALL`](Self::ALL).
@@ -74,6 +80,7 @@ impl Point {
             Self::Land if answer > 1 => Coverage::StoresReordered,
             Self::Load => Coverage::LoadStale,
             Self::Posted => Coverage::WritePosted,
+            Self::Stall => Coverage::Stalled,
             Self::Segments | Self::Model | Self::Land => return None,
         })
     }
@@ -99,7 +106,8 @@ pub trait Chooser {
     /// As [`choose`](Self::choose), where it is known who is concerned.
     ///
     /// [`Point::Task`]: the tasks, in the order of the answers. [`Point::Preempt`]: the tasks that could run, then the one that
-    /// does. [`Point::Device`] and [`Point::Interrupt`]: the number of the device or the interrupt, then the running task.
+    /// does. [`Point::Device`], [`Point::Stall`] and [`Point::Interrupt`]: the number of the device or the interrupt, then the
+    /// running task.
     fn choose_among(&mut self, point: Point, options: u32, _actors: &[u32]) -> u32 {
         self.choose(point, options)
     }
@@ -241,6 +249,8 @@ pub struct Choices {
     counts: [u32; Point::COUNT],
     /// The states that answers other than 0 led to.
     seen: States,
+    /// What the parts of the machine have seen, kept if the chooser wants to know states.
+    pub history: History,
 }
 
 impl fmt::Debug for Choices {
@@ -253,7 +263,10 @@ impl Choices {
     /// Records the answers of `chooser`.
     #[must_use]
     pub fn new(chooser: Box<dyn Chooser>) -> Self {
-        Self { chooser, taken: Vec::new(), zeros: 0, counts: [0; Point::COUNT], seen: States::default() }
+        let mut history = History::default();
+        history.enable(chooser.wants_states());
+        let (taken, counts, seen) = (Vec::new(), [0; Point::COUNT], States::default());
+        Self { chooser, taken, zeros: 0, counts, seen, history }
     }
 
     /// Whether all further answers are 0.
@@ -282,12 +295,20 @@ impl Choices {
             return 0;
         }
         self.counts[point.index()] += 1;
+        if self.history.is_on() {
+            let state = self.history.state(point.index());
+            self.chooser.in_state(state);
+        }
         let answer = if actors.is_empty() {
             self.chooser.choose(point, options)
         } else {
             self.chooser.choose_among(point, options, actors)
         };
         let answer = answer.min(options - 1);
+        // Whether a device, an interrupt or a task comes now shows in what it does; the rest is the choice's own effect.
+        if !matches!(point, Point::Device | Point::Interrupt | Point::Preempt | Point::Task | Point::Stall) {
+            self.history.cpu_stores((point.index() as u64) << 32 | u64::from(answer));
+        }
         if answer == 0 {
             self.zeros += 1;
         } else {
@@ -529,7 +550,7 @@ mod tests {
     fn damaged_and_foreign_files_are_refused() {
         let good = Stream { fields: vec![("driver".into(), "edu".into())], choices: vec![1, 2, 3] }.to_string();
         assert_eq!(Stream::parse("\x7fELF"), Err(StreamError::NotAStream));
-        assert_eq!(Stream::parse(&good.replacen(" 1\n", " 9\n", 1)), Err(StreamError::Version("9".into())));
+        assert_eq!(Stream::parse(&good.replacen(" 2\n", " 9\n", 1)), Err(StreamError::Version("9".into())));
         assert_eq!(Stream::parse(good.lines().next().unwrap()), Err(StreamError::Truncated));
         assert!(matches!(Stream::parse(&good.replace("1 2 3", "1 2 4")), Err(StreamError::Checksum { .. })));
         assert!(matches!(Stream::parse(&good.replace("1 2 3", "1 2 x")), Err(StreamError::Line { line: 3, .. })));

@@ -49,6 +49,7 @@ states! {
     InterruptMerged = "interrupt-merged", "an interrupt was raised again before it was handled";
     DeviceLate = "device-late", "a device that could have worked was put off";
     DeviceInHandler = "device-in-handler", "a device worked while an interrupt handler ran";
+    Stalled = "stalled", "the processor stood still until a device or a timer was due";
     Preempted = "preempted", "a task was pre-empted";
     TaskOvertook = "task-overtook", "a task ran before one that had waited longer";
     TaskBlocked = "task-blocked", "a task slept until it was woken";

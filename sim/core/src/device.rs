@@ -168,6 +168,9 @@ impl Cx<'_> {
     /// through it; what is read comes as it is.
     #[must_use]
     pub fn memory(&self) -> &DeviceMemory {
+        // What it does there is not known: it may read what the processor stored, and the processor what it writes.
+        self.fabric.choices.history.device_loads(self.port.id);
+        self.fabric.choices.history.device_stores(self.port.id);
         let noting = self.fabric.trace.is_on() || !self.fabric.faults.is_empty();
         self.port.io_space().set_noting(noting);
         &self.port.memory

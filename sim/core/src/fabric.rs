@@ -308,6 +308,8 @@ impl Fabric {
     /// Counts and, if the trace is on, records a waist operation.
     #[inline]
     pub(crate) fn operation(&mut self, event: impl FnOnce() -> Event) {
+        let event = event();
+        self.choices.history.operation(&event);
         self.trace.operation(self.now, self.task, event);
     }
 

@@ -59,6 +59,7 @@ pub mod trace;
 mod bus;
 mod device;
 mod fabric;
+mod history;
 
 pub use bus::{Bus, BusConfig, PlugError};
 pub use choice::{Choices, Chooser, Point, Stream};
@@ -68,6 +69,7 @@ pub use dma::Ram;
 pub use fabric::{Fabric, Message, Port, cost};
 pub use fault::Plan;
 pub use finding::{Finding, Place, Rule, Severity};
+pub use history::History;
 pub use monitor::{Barrier, Monitor, Seen, Sight};
 pub use pci::{Bar, Function, Register, Rights, Widths};
 pub use time::Nanos;

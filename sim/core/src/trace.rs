@@ -86,6 +86,8 @@ pub enum Event {
     Call { what: &'static str, file: String, result: i64 },
     /// An allocation was chosen to fail.
     AllocationFailed { size: usize, place: Option<Place> },
+    /// A call into the kernel was chosen to fail.
+    CallFailed { call: &'static str, place: Option<Place> },
     /// A timer's callback ran.
     Timer { name: &'static str },
     /// A rule was violated.
@@ -124,6 +126,7 @@ impl Event {
             Self::Unbind { .. } => "unbind",
             Self::Call { .. } => "call",
             Self::AllocationFailed { .. } => "alloc-failed",
+            Self::CallFailed { .. } => "call-failed",
             Self::Timer { .. } => "timer",
             Self::Finding { .. } => "finding",
         }
@@ -211,6 +214,7 @@ impl fmt::Display for Event {
             Self::Unbind { driver, device } => write!(f, "unbind        {driver} {device}"),
             Self::Call { what, file, result } => write!(f, "{what:<13} {file} -> {result}"),
             Self::AllocationFailed { size, place } => write!(f, "no memory     for {size} bytes{}", At(*place)),
+            Self::CallFailed { call, place } => write!(f, "fails         {call}{}", At(*place)),
             Self::Timer { name } => write!(f, "timer         {name}"),
             Self::Finding { rule, what, place } => write!(f, "FINDING       {rule}: {what}{}", At(*place)),
         }
@@ -242,6 +246,15 @@ impl Digest {
 }
 
 impl Event {
+    /// Whether it is an access of the processor's.
+    #[inline]
+    fn is_of_cpu(&self) -> bool {
+        matches!(
+            self,
+            Self::ConfigRead { .. } | Self::ConfigWrite { .. } | Self::BarRead { .. } | Self::BarWrite { .. }
+        )
+    }
+
     /// Adds what a waist operation did to a digest: its kind, device, address and value.
     #[inline]
     pub fn fold_into(&self, digest: &mut Digest) {
@@ -324,10 +337,12 @@ impl Trace {
 
     /// Counts one waist operation and records it if the trace is on.
     #[inline]
-    pub fn operation(&mut self, at: Nanos, task: u16, event: impl FnOnce() -> Event) {
+    pub fn operation(&mut self, at: Nanos, task: u16, event: Event) {
         self.position += 1;
-        let event = event();
-        self.digest.fold(u64::from(task));
+        // What a device does by itself is the same whichever task it happens in.
+        if event.is_of_cpu() {
+            self.digest.fold(u64::from(task));
+        }
         event.fold_into(&mut self.digest);
         if self.on {
             self.store(at, task, event);

@@ -75,11 +75,13 @@ impl<T: KnownSize + ?Sized> Coherent<T> {
 
     /// Where the processor sees it.
     pub fn as_ptr(&self) -> *const T {
+        crate::machine::mem_not_followed();
         self.cpu_addr.as_ptr()
     }
 
     /// Where the processor sees it.
     pub fn as_mut_ptr(&self) -> *mut T {
+        crate::machine::mem_not_followed();
         self.cpu_addr.as_ptr()
     }
 
@@ -94,6 +96,7 @@ impl<T: KnownSize + ?Sized> Coherent<T> {
     ///
     /// Neither the device nor anyone else may write to it while it is borrowed.
     pub unsafe fn as_ref(&self) -> &T {
+        crate::machine::mem_not_followed();
         // SAFETY: the memory is valid and initialised, and the caller answers for the rest.
         unsafe { self.cpu_addr.as_ref() }
     }
@@ -106,7 +109,7 @@ impl<T: KnownSize + ?Sized> Coherent<T> {
     #[expect(clippy::mut_from_ref, reason = "the caller answers for there being one borrower")]
     pub unsafe fn as_mut(&self) -> &mut T {
         // SAFETY: the memory is valid and initialised, and the caller answers for the rest.
-        unsafe { &mut *self.as_mut_ptr() }
+        unsafe { &mut *self.cpu_addr.as_ptr() }
     }
 }
 
@@ -166,7 +169,7 @@ impl<T: AsBytes + FromBytes> Coherent<T> {
     {
         let memory = Self::zeroed_with_attrs(dev, gfp_flags, dma_attrs)?;
         // SAFETY: the memory is valid, and nobody else knows of it. What a failing initialiser leaves is freed.
-        unsafe { pin_init::raw_try_init(memory.as_mut_ptr(), init) }?;
+        unsafe { pin_init::raw_try_init(memory.cpu_addr.as_ptr(), init) }?;
         Ok(memory)
     }
 
@@ -302,14 +305,14 @@ impl<T: KnownSize + ?Sized> Deref for CoherentBox<T> {
 
     fn deref(&self) -> &T {
         // SAFETY: nobody else knows of the memory.
-        unsafe { self.0.as_ref() }
+        unsafe { self.0.cpu_addr.as_ref() }
     }
 }
 
 impl<T: AsBytes + FromBytes + KnownSize + ?Sized> DerefMut for CoherentBox<T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: nobody else knows of the memory.
-        unsafe { self.0.as_mut() }
+        unsafe { &mut *self.0.cpu_addr.as_ptr() }
     }
 }
 
@@ -396,6 +399,7 @@ impl<'a, T: ?Sized> CoherentView<'a, T> {
     ///
     /// Neither the device nor anyone else may write to it for `'a`.
     pub unsafe fn as_ref(self) -> &'a T {
+        crate::machine::mem_not_followed();
         // SAFETY: a view is of valid memory, and the caller answers for the rest.
         unsafe { &*self.memory.as_ptr() }
     }
@@ -406,6 +410,7 @@ impl<'a, T: ?Sized> CoherentView<'a, T> {
     ///
     /// Neither the device nor anyone else may access it for `'a`.
     pub unsafe fn as_mut(self) -> &'a mut T {
+        crate::machine::mem_not_followed();
         // SAFETY: a view is of valid memory, and the caller answers for the rest.
         unsafe { &mut *self.memory.as_ptr() }
     }
@@ -426,7 +431,7 @@ impl<'a, T: ?Sized + KnownSize> IoBase<'a> for &'a Coherent<T> {
 
     fn as_view(self) -> CoherentView<'a, T> {
         // SAFETY: the memory is valid and initialised as long as `self` is borrowed.
-        let memory = unsafe { SysMem::new(self.as_mut_ptr()) };
+        let memory = unsafe { SysMem::new(self.cpu_addr.as_ptr()) };
         CoherentView { memory, dma_addr: self.dma_address() }
     }
 }

@@ -141,6 +141,11 @@ impl<B: Backend> Lock<(), B> {
 }
 
 impl<T: ?Sized, B: Backend> Lock<T, B> {
+    /// The address that the machine knows it by.
+    pub(crate) fn address(&self) -> usize {
+        self.state.get().addr()
+    }
+
     /// Takes the lock; the data is the caller's until the guard is dropped.
     ///
     /// Taking a lock that the caller holds, or that is held by what the caller's interrupt handler interrupted, is a

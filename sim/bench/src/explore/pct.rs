@@ -212,6 +212,10 @@ impl Chooser for Pct {
                 let moment = self.is_moment(point);
                 self.winner(&[Actor::Device(*device), Actor::Task(*running)], moment) as u32
             }
+            (Point::Stall, [device, running]) => {
+                let moment = self.is_moment(point);
+                self.winner(&[Actor::Task(*running), Actor::Device(*device)], moment) as u32
+            }
             (Point::Interrupt, [irq, running]) => {
                 let moment = self.is_moment(point);
                 self.winner(&[Actor::Interrupt(*irq), Actor::Task(*running)], moment) as u32

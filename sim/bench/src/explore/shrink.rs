@@ -25,6 +25,7 @@ pub fn shrink(stream: &[u8], mut fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
         best = quieter(best, &mut tries);
         best = without(best, &mut tries);
         best = lower(best, &mut tries);
+        best = moved(best, &mut tries);
         if best == before || tries.left == 0 {
             return best;
         }
@@ -145,6 +146,38 @@ fn lower(mut best: Vec<u8>, tries: &mut Tries<'_>) -> Vec<u8> {
         }
     }
     best
+}
+
+/// The most answers that are tried in other places, and how far they are moved.
+const MOST_MOVED: usize = 8;
+const FARTHEST: usize = 16;
+
+/// Leaves one answer out and moves another: two that only make up for each other's effect become one.
+fn moved(mut best: Vec<u8>, tries: &mut Tries<'_>) -> Vec<u8> {
+    let loud = |stream: &[u8]| -> Vec<usize> { (0..stream.len()).filter(|at| stream[*at] != 0).collect() };
+    'again: loop {
+        let places = loud(&best);
+        if !(2..=MOST_MOVED).contains(&places.len()) {
+            return best;
+        }
+        for left_out in &places {
+            for from in places.iter().filter(|from| *from != left_out) {
+                for to in from.saturating_sub(FARTHEST)..=from + FARTHEST {
+                    let mut candidate = best.clone();
+                    candidate[*left_out] = 0;
+                    let answer = std::mem::take(&mut candidate[*from]);
+                    candidate.resize(candidate.len().max(to + 1), 0);
+                    candidate[to] = answer;
+                    let candidate = trimmed(candidate);
+                    if loud(&candidate).len() < places.len() && tries.fails(&candidate) {
+                        best = candidate;
+                        continue 'again;
+                    }
+                }
+            }
+        }
+        return best;
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use bringup_core::choice::Point;
 use bringup_core::dma::{DIRTY, MappingKind, NewMapping, PAGE_SIZE};
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Place};
+use bringup_core::{DeviceId, Finding, Place};
 use vm_memory::{Address, Bytes, GuestAddress};
 
 pub use bringup_core::dma::Direction;
@@ -15,6 +15,7 @@ use super::errno::{EIO, ENOMEM};
 use super::sched;
 use crate::ledger::{Kind, LedgerId};
 use crate::machine::{Machine, with};
+use crate::rules;
 
 /// What a device can address before its driver says otherwise: 32 bits, as in Linux.
 pub(crate) const DEFAULT_MASK: u64 = 0xffff_ffff;
@@ -54,16 +55,29 @@ struct Streaming {
 ///
 /// # Errors
 /// `EIO` for a mask under which no memory can be reached (less than 24 bits).
+#[track_caller]
 pub fn set_masks(device: DeviceId, streaming: Option<u64>, coherent: Option<u64>) -> Result<(), i32> {
+    let place = Location::caller();
     if [streaming, coherent].into_iter().flatten().any(|mask| mask < 0xff_ffff) {
         return Err(EIO);
     }
     with(|m| {
+        if m.refuses("dma_set_mask", place) {
+            return Err(EIO);
+        }
+        let dma = &m.device(device).dma;
+        let count = dma.coherent.len() + dma.streaming.len();
+        if count > 0 {
+            let name = m.device_name(device);
+            let what =
+                format!("the DMA mask of {name} is set while {count} mappings are there that were made for another");
+            m.report(Finding::new(&rules::DMA_MASK_IN_USE, what).at_place(Some(place)).on_device(name));
+        }
         let dma = &mut m.device(device).dma;
         dma.mask = streaming.unwrap_or(dma.mask);
         dma.coherent_mask = coherent.unwrap_or(dma.coherent_mask);
-    });
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Sets the longest segment the device takes (`dma_set_max_seg_size`).
@@ -108,6 +122,7 @@ pub fn alloc_coherent(device: DeviceId, len: usize, may_sleep: bool) -> Result<C
             return Err(ENOMEM);
         };
         let ledger = m.take(Kind::Mapping, Some(device), Some(place), (iova, len as u64), "");
+        m.bus.fabric.choices.history.cpu_stores(iova);
         m.device(device).dma.coherent.push((iova, ledger));
         m.map_event(device, iova, len as u64, Direction::Bidirectional, MappingKind::Coherent, place);
         let cpu = m.bus.fabric.ram.host_address(physical).and_then(NonNull::new).ok_or(ENOMEM)?;
@@ -119,7 +134,15 @@ pub fn alloc_coherent(device: DeviceId, len: usize, may_sleep: bool) -> Result<C
 pub fn free_coherent(device: DeviceId, iova: u64) {
     with(|m| {
         let at = m.now();
+        m.bus.fabric.choices.history.cpu_stores(iova);
         let Some(mapping) = m.bus.port(device).io_space().unmap(iova, at) else { return };
+        // It may have to change the kernel's page tables: Linux warns when interrupts are off.
+        if let Some(place) = mapping.place
+            && !m.interrupts_enabled()
+            && m.tasks.current.is_some()
+        {
+            m.check_sleep("the release of the coherent memory allocated here", place);
+        }
         // Memory is dropped without saying where; where it came from is the line that helps.
         m.bus.show_unmapped(device, iova, mapping.len, mapping.place);
         m.follow_watches();
@@ -176,6 +199,7 @@ pub unsafe fn map_streaming_at(
             return Err(EIO);
         }
         m.admit_allocation(len as usize, place)?;
+        m.bus.fabric.choices.history.cpu_stores(len);
         let bounce = m.bus.fabric.ram.alloc(len, DIRTY).ok_or(ENOMEM)?;
         if direction != Direction::FromDevice {
             let mut at = bounce;
@@ -207,6 +231,9 @@ pub unsafe fn unmap_streaming(device: DeviceId, id: u32) {
         let dma = &mut m.device(device).dma;
         let Some(index) = dma.streaming.iter().position(|s| s.id == id) else { return };
         let streaming = dma.streaming.swap_remove(index);
+        let history = &mut m.bus.fabric.choices.history;
+        history.cpu_sees_memory();
+        history.cpu_stores(id.into());
         let at = m.now();
         for (iova, len) in &streaming.segments {
             m.bus.port(device).io_space().unmap(*iova, at);

@@ -37,6 +37,12 @@ pub fn lock_released(address: usize) {
     try_with(|m| m.locks.released(address));
 }
 
+/// Since when the lock at this address is held, as a moment of virtual time; `None` if it is not.
+#[must_use]
+pub fn lock_held_since(address: usize) -> Option<bringup_core::Nanos> {
+    try_with(|m| m.locks.held_since(address)).flatten()
+}
+
 /// Files locks that the caller still holds where nothing may be held any more.
 pub(crate) fn nothing_held(when: &str) {
     if context() != Context::Outside {

@@ -5,7 +5,8 @@ use std::panic::Location;
 use bringup_core::Finding;
 
 use super::pci::{IoMap, MAP_BASE, MAP_SHIFT};
-use super::watch;
+use super::{follow, watch};
+use crate::heard::{self, Origin};
 use crate::machine::{Machine, with};
 use crate::rules;
 
@@ -49,7 +50,9 @@ pub fn mmio_read(address: usize, width: u8, _relaxed: bool) -> u64 {
         m.last_place = Some(place);
         let value = match m.iomap_at(address, "read", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
-                m.bus.bar_read(map.device, map.bar, offset, width, Some(place))
+                let value = m.bus.bar_read(map.device, map.bar, offset, width, Some(place));
+                m.hear(Origin::Bar { device: map.device, bar: map.bar, offset }, value, place);
+                value
             }
             Some((map, offset)) => m.out_of_map(&map, offset, width, "read", place),
             None => u64::MAX >> (64 - 8 * u32::from(width)),
@@ -105,14 +108,17 @@ pub unsafe fn mem_read(ptr: *const u8, width: u8) -> u64 {
         watch::show_access(ptr, width.into(), false, Location::caller());
     }
     // SAFETY: the caller's contract. Volatile, because a device may have written in between.
-    unsafe {
+    let value = unsafe {
         match width {
             1 => u64::from(ptr.read_volatile()),
             2 => u64::from(ptr.cast::<u16>().read_volatile()),
             4 => u64::from(ptr.cast::<u32>().read_volatile()),
             _ => ptr.cast::<u64>().read_volatile(),
         }
-    }
+    };
+    heard::loaded(ptr, value, Location::caller());
+    follow::loaded(value);
+    value
 }
 
 /// Writes 1, 2, 4 or 8 bytes of ordinary or coherent memory, untorn.
@@ -131,19 +137,29 @@ pub unsafe fn mem_write(ptr: *mut u8, width: u8, value: u64) {
             _ => ptr.cast::<u64>().write_volatile(value),
         }
     }
+    follow::stored(value);
     if watch::is_watched(ptr, width.into()) {
         watch::show_access(ptr, width.into(), true, Location::caller());
     }
 }
+
+/// What is longer than so many bytes is data, and no structure whose fields a driver goes by.
+const MOST_STRUCTURE: usize = 32;
 
 /// Copies out of memory that a device may share, as `memcpy` does: of no particular width.
 ///
 /// # Safety
 /// `from` must be valid for reads and `to` for writes of `len` bytes, and they must not overlap.
 #[inline]
+#[track_caller]
 pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: the caller's contract. What a device writes meanwhile comes from the same thread.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    if len <= MOST_STRUCTURE {
+        // SAFETY: the bytes were just written.
+        heard::copied(from, unsafe { std::slice::from_raw_parts(to, len) }, Location::caller());
+    }
+    follow::copied_from();
 }
 
 /// Copies into memory that a device may share, as `memcpy` does: of no particular width.
@@ -154,6 +170,7 @@ pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
 pub unsafe fn mem_copy_to(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller's contract. A device looks from the same thread.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    follow::stored(len as u64);
 }
 
 /// Whether monitors want to know of accesses to any of these bytes: what copies large pieces word by word asks once.

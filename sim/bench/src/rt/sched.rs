@@ -77,6 +77,32 @@ pub fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, what: &'st
     task::wait(key, deadline, interruptible, what, place)
 }
 
+/// As [`wait`], for something that is said by notifications: `about` names it, and `checked` is the moment since which the
+/// caller has not looked any more whether it was said.
+#[track_caller]
+pub fn wait_notified(
+    key: usize,
+    about: usize,
+    checked: Option<Nanos>,
+    deadline: Option<Nanos>,
+    interruptible: bool,
+    what: &'static str,
+) -> Wake {
+    let place = Location::caller();
+    might_sleep_at(what, place);
+    if context() == Context::HardIrq {
+        task::die();
+    }
+    task::wait_about(key, checked.map(|checked| (about, checked)), deadline, interruptible, what, place)
+}
+
+/// Says that something was notified of, and nobody waited for it.
+#[track_caller]
+pub fn notified_nobody(about: usize) {
+    let place = Location::caller();
+    try_with(|m| m.notified_nobody(about, place));
+}
+
 /// Wakes one waiter of `key`, the one that waits longest. Whether there was one.
 pub fn wake_one(key: usize) -> bool {
     try_with(|m| m.wake(key, 1)) == Some(1)

@@ -42,6 +42,7 @@ pub fn hrtimer_start_at(key: usize, at: Nanos, callback: Callback, place: Place)
             let ledger = m.take(Kind::Timer, None, Some(place), (0, 0), "");
             m.hrtimers.push(HrTimer { key, ledger, running: false });
         }
+        m.bus.fabric.choices.history.cpu(10);
         m.timers.set(at, TimerEvent::Hr { key, callback });
     });
 }

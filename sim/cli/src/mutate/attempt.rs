@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bringup_bench::Report;
 use bringup_bench::explore::{Campaign, Explored, Strategy};
@@ -16,14 +16,20 @@ use crate::args::MutateArgs;
 use crate::exercise::work::Work;
 use crate::exercise::{Exercised, Session};
 use crate::failure::Failure;
-use crate::life::{Driver, default_devices, plugged_in, twin};
+use crate::life::{Driver, plugged_in};
 use crate::output::Out;
 use crate::plug::Plug;
 use crate::run::mishaps;
 use crate::watch::Watch;
 
+use super::machines::machines;
+use super::provoke::provoke;
+
 /// The longest that the lives of one removal may take.
 pub(super) const LONGEST: Duration = Duration::from_secs(60);
+
+/// Machines other than the first have this part of its lives.
+const SHARE: u64 = 20;
 
 /// Selects a removal, and tells whether the driver came by it.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +46,21 @@ pub(super) struct Tried {
     /// How many lives there were.
     pub(super) lives: u64,
     pub(super) noticed: Option<Noticed>,
-    /// The rules that were broken in any life.
+    /// The rules that were broken in any life, and [the machines](lame) in which the driver does not do what it is for.
     pub(super) rules: Vec<String>,
 }
 
+impl Tried {
+    /// Takes what noticed it; what was first, or is more than advice, stays.
+    fn notice(&mut self, news: Noticed) {
+        if self.noticed.as_ref().is_none_or(|known| known.advice && !news.advice) {
+            self.noticed = Some(news);
+        }
+    }
+}
+
 /// What noticed a removal.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Noticed {
     /// The id of a rule, or a word for what else it was.
     pub(super) by: String,
@@ -55,6 +70,10 @@ pub(super) struct Noticed {
     pub(super) place: Option<String>,
     /// The first life in which it did, counted from 1; not known of those that never ended.
     pub(super) life: Option<u64>,
+    /// The devices of that machine, if it was not the first one.
+    pub(super) devices: Vec<String>,
+    /// It is only advice.
+    pub(super) advice: bool,
 }
 
 /// Tries the removal that the arguments name, and prints what came of it.
@@ -66,47 +85,37 @@ pub(crate) fn try_one(
 ) -> Result<u8, Failure> {
     let number = args.removal.unwrap_or(0);
     let driver = Driver::find(&args.driver, Some(linked), out)?;
-    let machine = Machine::new(args, &driver);
-    // What the devices or the parameters have to say against it is said before the first life.
-    machine.plugs().and_then(plugged_in)?;
     driver.check_params(&args.param)?;
     switch.selected.store(number, Ordering::Relaxed);
     let watch = Watch::over(&driver, out, "bringup mutate".into());
-    let trouble: Mutex<Option<Trouble>> = Mutex::new(None);
-    let life = |chooser: Box<dyn Chooser>| {
-        let (report, wrong) = machine.live(chooser, &watch);
-        if let Some(wrong) = wrong {
-            trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(wrong);
+    let mut tried = Tried::default();
+    let began = Instant::now();
+    for (index, devices) in machines(args, &driver).into_iter().enumerate() {
+        let machine = Machine::new(args, &driver, devices);
+        // What the devices have to say against it is said before the first life.
+        machine.plugs().and_then(plugged_in)?;
+        let campaign = Campaign {
+            strategy: Strategy::Mixed,
+            lives: if index == 0 { args.lives } else { (args.lives / SHARE).max(1) },
+            time: Some(LONGEST.saturating_sub(began.elapsed())),
+            ..Campaign::default()
+        };
+        machine.explore(&campaign, &watch, &args.known, index, number == 0, &mut tried)?;
+        if number != 0 && tried.noticed.as_ref().is_some_and(|noticed| !noticed.advice) {
+            break;
         }
-        report
-    };
-    let mut first = None;
-    let campaign =
-        Campaign { strategy: Strategy::Mixed, lives: args.lives, time: Some(LONGEST), ..Campaign::default() };
-    let explored = campaign.run_with(life, |progress| {
-        let life = progress.so_far.lives;
-        first = first.take().or_else(|| found(progress.so_far, &args.known, Severity::Error));
-        first = first.take().or_else(|| match &*trouble.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(Trouble::Mishap(what)) => {
-                Some(Noticed { by: "exercise".into(), what: what.clone(), place: None, life: Some(life) })
-            }
-            _ => None,
-        });
-        let broken = matches!(&*trouble.lock().unwrap_or_else(PoisonError::into_inner), Some(Trouble::Broken(_)));
-        // With nothing removed all that there is to know is wanted.
-        if broken || (number != 0 && first.is_some()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    drop(watch);
-    if let Some(Trouble::Broken(failure)) = trouble.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(failure);
     }
-    out.document(&Tried {
-        met: switch.met.load(Ordering::Relaxed),
-        lives: explored.lives,
-        noticed: first.or_else(|| found(&explored, &args.known, Severity::Advice)),
-        rules: explored.found.iter().map(|found| found.finding.rule.id.to_owned()).collect(),
-    });
+    drop(watch);
+    tried.met = switch.met.load(Ordering::Relaxed);
+    tried.rules.sort();
+    tried.rules.dedup();
+    out.document(&tried);
     Ok(0)
+}
+
+/// What is known of a machine in which the driver does not do what it is for, with nothing removed.
+fn lame(machine: usize) -> String {
+    format!("exercise@{machine}")
 }
 
 /// The first finding that is as severe as that, and not known.
@@ -120,8 +129,13 @@ fn found(explored: &Explored, known: &[String], severity: Severity) -> Option<No
         what: found.finding.what.clone(),
         place: found.finding.place.map(|place| format!("{}:{}", place.file(), place.line())),
         life: Some(found.life + 1),
+        devices: Vec::new(),
+        advice: found.finding.rule.severity == Severity::Advice,
     })
 }
+
+/// The word for what the exercise has noticed.
+pub(super) const EXERCISE: &str = "exercise";
 
 /// What went wrong in a life, other than findings.
 #[derive(Debug)]
@@ -140,14 +154,58 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn new(args: &'a MutateArgs, driver: &'a Driver) -> Self {
-        let devices = match (&*args.device, twin(driver.module())) {
-            ([], Some(twin)) => twin.default_devices.iter().map(ToString::to_string).collect(),
-            ([], None) => default_devices(driver),
-            (given, _) => given.to_vec(),
-        };
+    fn new(args: &'a MutateArgs, driver: &'a Driver, devices: Vec<String>) -> Self {
         let params = args.param.iter().map(|(name, value)| (&**name, &**value)).collect();
         Self { driver, devices, params }
+    }
+
+    /// Lives the lives of a campaign in this machine, which has this number. They end with the first one that is noticed, unless
+    /// `all` are wanted.
+    fn explore(
+        &self,
+        campaign: &Campaign,
+        watch: &Watch,
+        known: &[String],
+        number: usize,
+        all: bool,
+        tried: &mut Tried,
+    ) -> Result<(), Failure> {
+        let trouble: Mutex<Option<Trouble>> = Mutex::new(None);
+        let life = |chooser: Box<dyn Chooser>| {
+            let (report, wrong) = self.live(chooser, watch);
+            if let Some(wrong) = wrong {
+                trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(wrong);
+            }
+            report
+        };
+        let is_lame = known.contains(&lame(number));
+        let mut first: Option<Noticed> = None;
+        let explored = campaign.run_with(life, |progress| {
+            let trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            if first.is_none() {
+                first = found(progress.so_far, known, Severity::Error);
+            }
+            if let (Some(Trouble::Mishap(what)), None, false) = (&*trouble, &first, is_lame) {
+                let life = Some(progress.so_far.lives);
+                first = Some(Noticed { by: EXERCISE.into(), what: what.clone(), life, ..Noticed::default() });
+            }
+            let over = matches!(&*trouble, Some(Trouble::Broken(_))) || (first.is_some() && !all);
+            if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        tried.lives += explored.lives;
+        tried.rules.extend(explored.found.iter().map(|found| found.finding.rule.id.to_owned()));
+        match trouble.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(Trouble::Broken(failure)) => return Err(failure),
+            Some(Trouble::Mishap(_)) => tried.rules.push(lame(number)),
+            None => {}
+        }
+        if let Some(mut noticed) = first.or_else(|| found(&explored, known, Severity::Advice)) {
+            if number > 0 {
+                noticed.devices.clone_from(&self.devices);
+            }
+            tried.notice(noticed);
+        }
+        Ok(())
     }
 
     fn plugs(&self) -> Result<Vec<Plug>, Failure> {
@@ -176,8 +234,12 @@ impl<'a> Machine<'a> {
             }
             Err(error) => exercised.fail("load it", error),
         }
+        let bound = |name: &String| bench.driver_of(name).is_some();
         let names: Vec<String> = bench.with_bus(|bus| bus.devices().map(|id| bus.port(id).name().to_owned()).collect());
-        let bound = names.iter().any(|name| bench.driver_of(name).is_some());
+        let bound = names.iter().any(bound);
+        if !bench.is_crashed() {
+            provoke(&bench, &names);
+        }
         let report = bench.finish();
         let mut wrong = mishaps(false, &report, &exercised).into_iter().filter(|(_, excused)| !excused);
         let mut wrong = wrong.next().map(|(what, _)| what).or(exercised.refused);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::args::MutateArgs;
 use crate::failure::{Failure, reason};
 
-use super::attempt::{LONGEST, Noticed, Tried};
+use super::attempt::{EXERCISE, LONGEST, Noticed, Tried};
 use super::outcome::Outcome;
 use super::program::Program;
 
@@ -42,7 +42,9 @@ impl<'a> Crew<'a> {
     pub(super) fn plain(&self) -> Result<Tried, Failure> {
         let driver = &self.args.driver;
         match self.attempt(0, &BTreeSet::new())? {
-            Ended::Tried(Tried { noticed: Some(Noticed { by, what, .. }), .. }) if by == "exercise" => {
+            Ended::Tried(Tried { noticed: Some(Noticed { by, what, devices, .. }), .. })
+                if by == EXERCISE && devices.is_empty() =>
+            {
                 Err(Failure::new(format_args!(
                     "{driver} does not do what it is for with nothing removed: {what} (bringup run {driver} says more)"
                 )))
@@ -160,7 +162,7 @@ enum Ended {
 
 impl Ended {
     fn otherwise(by: &str, what: &str) -> Self {
-        Self::Otherwise(Noticed { by: by.into(), what: what.into(), place: None, life: None })
+        Self::Otherwise(Noticed { by: by.into(), what: what.into(), ..Noticed::default() })
     }
 }
 

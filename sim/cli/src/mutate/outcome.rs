@@ -39,7 +39,7 @@ pub(super) struct Outcomes {
     not_noticed: usize,
     not_reached: usize,
     not_built: usize,
-    /// Per cent of those that build that were noticed.
+    /// Per cent of those that made a difference that were noticed.
     score: u64,
     /// The exit status.
     exit: u8,
@@ -62,6 +62,10 @@ struct Row {
     found_at: Option<String>,
     /// The first life that showed it, from 1, or how many did not show it.
     life: Option<u64>,
+    /// The devices of the machine that showed it, if it was not the first one.
+    devices: Vec<String>,
+    /// What was found is only advice.
+    advice: bool,
 }
 
 impl Row {
@@ -75,10 +79,13 @@ impl Row {
             what: None,
             found_at: None,
             life: None,
+            devices: Vec::new(),
+            advice: false,
         };
         match outcome {
-            Outcome::Noticed(Noticed { by, what, place, life }) => {
-                Self { outcome: "noticed", by: Some(by), what: Some(what), found_at: place, life, ..row }
+            Outcome::Noticed(Noticed { by, what, place, life, devices, advice }) => {
+                let (by, what) = (Some(by), Some(what));
+                Self { outcome: "noticed", by, what, found_at: place, life, devices, advice, ..row }
             }
             Outcome::Unnoticed(lives) => Self { outcome: "not-noticed", life: Some(lives), ..row },
             Outcome::Unmet(lives) => Self { outcome: "not-reached", life: Some(lives), ..row },
@@ -124,7 +131,7 @@ impl Outcomes {
             not_noticed,
             not_reached,
             not_built: count("not-built"),
-            score: (100 * noticed).checked_div(built).unwrap_or(0) as u64,
+            score: (100 * noticed).checked_div(noticed + not_noticed).unwrap_or(0) as u64,
             exit: u8::from(noticed < built),
             removals,
         }
@@ -140,12 +147,13 @@ impl Outcomes {
             out.row("not counted", &format!("{}: found with nothing removed", self.known.join(", ")));
         }
         out.row("removals", &format!("{}, up to {} lives each", self.removals.len(), self.lives));
-        out.row("noticed", &format!("{}, {} %", self.noticed, self.score));
-        let missed = self.not_noticed + self.not_reached;
+        let reached = self.noticed + self.not_noticed;
+        out.row("noticed", &format!("{} of {reached} that made a difference: {} %", self.noticed, self.score));
+        let missed = self.not_noticed;
         let style = if missed == 0 { Style::Green } else { Style::Red };
         let missed = out.paint(style, &self.not_noticed.to_string());
         out.row("not noticed", &missed);
-        out.row("not reached", &format!("{}: they would have made no difference in these lives", self.not_reached));
+        out.row("not reached", &format!("{}: in these lives they make no difference", self.not_reached));
         out.row("not built", &self.not_built.to_string());
         out.document(self);
         self.exit

@@ -94,6 +94,15 @@ pub mod bringup_mutate {
         false
     }
 
+    #[inline]
+    pub fn heeded<T, E>(number: u32, result: Result<T, E>) -> Result<Option<T>, E> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if kept(number) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
     pub trait Most {
         const MOST: Self;
     }
@@ -258,16 +267,11 @@ impl Finder<'_> {
 
     /// The `?` behind a call whose value nobody wants: the error is not heeded.
     fn error(&mut self, call: &syn::ExprTry, statement: &Stmt) {
-        let inner = self.source(call.expr.span().byte_range());
-        // The text stands twice then; comments would swallow the rest of the line.
-        if !is_call(&call.expr) || inner.contains("//") || inner.contains("return") {
-            return;
+        if is_call(&call.expr) {
+            self.add(Kind::Error, statement.span(), call.expr.span().byte_range(), |number| {
+                (format!("crate::bringup_mutate::heeded({number}, "), ")".into())
+            });
         }
-        let flat = inner.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        let span = statement.span();
-        self.add(Kind::Error, span, span.byte_range(), |number| {
-            (format!("if {} {{ ", kept(number)), format!(" }} else {{ let _ = {flat}; }}"))
-        });
     }
 
     /// What a statement is there for that consists of this expression.
@@ -574,7 +578,7 @@ mod tests {
         assert_eq!(edited("if a || b { return; }"), "if (a || b) && kept(1) { return; }");
         assert_eq!(edited("if a { g(); } else { return; }"), "if (a) || !kept(1) { g(); } else { return; }");
         assert_eq!(edited("x.set(len.min(8));"), "x.set(len.min(bound(1, 8)));");
-        assert_eq!(edited("g(1)?;"), "if kept(1) { g(1)?; } else { let _ = g(1); }");
+        assert_eq!(edited("g(1)?;"), "heeded(1, g(1))?;");
         assert_eq!(edited("loop { ring.kick() }"), "loop { if kept(1) { ring.kick() } }");
     }
 
