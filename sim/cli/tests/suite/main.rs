@@ -6,6 +6,7 @@ mod driver_file;
 mod edu;
 mod hang;
 mod killed;
+mod mutate;
 mod parity;
 mod platform;
 mod samples;
