@@ -32,7 +32,12 @@ impl Stamp {
             files.extend(
                 source.ancestors().skip(1).map(|directory| directory.join("Cargo.toml")).filter(|path| path.is_file()),
             );
-            files.insert(source);
+            // A build script that lists what is in a directory names the directory.
+            if source.is_dir() {
+                files.extend(files_in(&source)?);
+            } else {
+                files.insert(source);
+            }
         }
         let inputs = files.into_iter().map(|path| checksum(&path).map(|crc| (path, crc))).collect::<io::Result<_>>()?;
         Ok(Self { runner, inputs, sources: driver_sources, warnings })
@@ -72,6 +77,18 @@ impl Stamp {
     }
 }
 
+/// The files of a directory and of those in it.
+fn files_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        // A link is what it leads to, unless that would lead in circles.
+        if entry.file_type()?.is_dir() { files.extend(files_in(&entry.path())?) } else { files.push(entry.path()) }
+    }
+    files.retain(|path| path.is_file());
+    Ok(files)
+}
+
 fn checksum(path: &Path) -> io::Result<u32> {
     fs::read(path).map(|content| crc32fast::hash(&content))
 }
@@ -101,6 +118,21 @@ mod tests {
     fn names_with_spaces_stay_whole() {
         let found = dependencies("/t/run: /a/b\\c.rs /a/my\\ driver.rs\n\n/a/b.rs:\n");
         assert_eq!(found, [PathBuf::from("/a/b\\c.rs"), PathBuf::from("/a/my driver.rs")]);
+    }
+
+    #[test]
+    fn directory_among_the_inputs_stands_for_its_files() {
+        let room = tempfile::tempdir().unwrap();
+        let (runner, table) = (room.path().join("run"), room.path().join("tables/inner/bugs.toml"));
+        fs::create_dir_all(table.parent().unwrap()).unwrap();
+        fs::write(&runner, "").unwrap();
+        fs::write(&table, "one").unwrap();
+        let listed = format!("{}: {}\n", runner.display(), room.path().join("tables").display());
+        fs::write(room.path().join("run.d"), listed).unwrap();
+        let stamp = Stamp::new(runner, Vec::new(), Vec::new()).unwrap();
+        assert!(stamp.holds());
+        fs::write(&table, "two").unwrap();
+        assert!(!stamp.holds());
     }
 
     #[test]

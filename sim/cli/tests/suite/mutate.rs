@@ -38,7 +38,8 @@ fn removals_are_noticed_or_not_as_the_driver_says() {
     let expected: Vec<_> =
         expected.into_iter().map(|(what, outcome, by)| (what.to_owned(), outcome.to_owned(), by)).collect();
     assert_eq!(rows, expected);
-    let counts = ["noticed", "not_noticed", "not_reached", "not_built", "score", "exit"].map(|name| document[name].clone());
+    let counts =
+        ["noticed", "not_noticed", "not_reached", "not_built", "score", "exit"].map(|name| document[name].clone());
     assert_eq!(counts, [2, 2, 5, 1, 50, 1].map(|count| json!(count)));
     // Lines are those of the driver's own file, and nothing is left beside it or here.
     let place = document["removals"][3]["place"].as_str().unwrap();
