@@ -15,6 +15,7 @@ use crate::mutate::{Switch, mutate, try_one};
 use crate::output::Out;
 use crate::replay::replay;
 use crate::run::run;
+use crate::shrink::shrink;
 use crate::upstream::upstream;
 use crate::zoo::zoo;
 
@@ -71,6 +72,7 @@ fn dispatch(command: Command, linked: Option<&'static Loadable>, out: &mut Out) 
         Command::Conform(arguments) => conform(&arguments, linked, out),
         Command::Mutate(arguments) => mutate(&arguments, out),
         Command::Replay(arguments) => replay(&arguments, linked, out),
+        Command::Shrink(arguments) => shrink(&arguments, linked, out),
         Command::List { what, virtio } => list(what, virtio, out),
         Command::Zoo(arguments) => zoo(&arguments, out),
         Command::Upstream(command) => upstream(&command),

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bringup_bench::Report;
 use bringup_bench::explore::{Campaign, Explored, Strategy};
 use bringup_bench::module::Loadable;
+use bringup_bench::{Builder, Report};
 use bringup_core::{Chooser, Severity};
 use bringup_devices::registry::Workshop;
 use serde::{Deserialize, Serialize};
@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::args::MutateArgs;
 use crate::exercise::work::Work;
 use crate::exercise::{Exercised, Session};
+use crate::explore::LOAD;
 use crate::failure::Failure;
-use crate::life::{Driver, plugged_in};
+use crate::life::{Driver, machine, plugs_in};
 use crate::output::Out;
-use crate::plug::Plug;
 use crate::run::mishaps;
 use crate::watch::Watch;
 
@@ -93,7 +93,7 @@ pub(crate) fn try_one(
     for (index, devices) in machines(args, &driver).into_iter().enumerate() {
         let machine = Machine::new(args, &driver, devices);
         // What the devices have to say against it is said before the first life.
-        machine.plugs().and_then(plugged_in)?;
+        machine.builder()?;
         let campaign = Campaign {
             strategy: Strategy::Mixed,
             lives: if index == 0 { args.lives } else { (args.lives / SHARE).max(1) },
@@ -208,17 +208,13 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn plugs(&self) -> Result<Vec<Plug>, Failure> {
-        let workshop = Workshop::new();
-        self.devices.iter().map(|spec| Plug::make(spec, &workshop)).collect()
+    fn builder(&self) -> Result<Builder, Failure> {
+        machine(plugs_in(&self.devices, &Workshop::new())?, None, false)
     }
 
     /// One life, with what went wrong in it other than findings.
     fn live(&self, chooser: Box<dyn Chooser>, watch: &Watch) -> (Report, Option<Trouble>) {
-        let bench = self.plugs().and_then(plugged_in).and_then(|builder| {
-            let bench = builder.boxed_chooser(chooser).build();
-            bench.map_err(Failure::new)
-        });
+        let bench = self.builder().and_then(|builder| builder.boxed_chooser(chooser).build().map_err(Failure::new));
         let bench = match bench {
             Ok(bench) => bench,
             Err(failure) => return (Report::default(), Some(Trouble::Broken(failure))),
@@ -230,7 +226,10 @@ impl<'a> Machine<'a> {
             Ok(()) => {
                 // What is in a file is somebody's.
                 let thorough = !self.devices.iter().any(|spec| spec.contains(",image="));
-                exercised = self.driver.exercise(&mut session, &mut Work { thorough, ..Work::default() });
+                // A load is for the ways of processes that get in each other's; the rest is for everything else that it can do.
+                let loaded = self.driver.takes().bench && bench.choose(2) == 1;
+                let load = loaded.then_some(LOAD);
+                exercised = self.driver.exercise(&mut session, &mut Work { thorough, load, ..Work::default() });
             }
             Err(error) => exercised.fail("load it", error),
         }
@@ -241,7 +240,7 @@ impl<'a> Machine<'a> {
             provoke(&bench, &names);
         }
         let report = bench.finish();
-        let mut wrong = mishaps(false, &report, &exercised).into_iter().filter(|(_, excused)| !excused);
+        let mut wrong = mishaps(false, &report, &exercised, false).into_iter().filter(|(_, excused)| !excused);
         let mut wrong = wrong.next().map(|(what, _)| what).or(exercised.refused);
         if wrong.is_none() && !bound && !names.is_empty() && report.stats.failed_allocations == 0 && !report.crashed {
             wrong = Some("it binds to no device".into());
