@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use vm_memory::iommu::{Error as IommuError, Iotlb, IotlbIterator, IovaRange};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, Iommu, Permissions};
 
+pub(crate) use view::Logging;
 pub use view::{DeviceMemory, device_memory};
 
 use crate::finding::Place;
@@ -495,6 +496,16 @@ impl Ram {
             // The range was taken from this memory: the write cannot fail.
             let _ = self.memory.write_slice(page, GuestAddress(at.0 + offset));
         }
+    }
+
+    /// Stores bytes; nothing where there is no memory.
+    pub(crate) fn put(&self, at: u64, bytes: &[u8]) {
+        let _ = self.memory.write_slice(bytes, GuestAddress(at));
+    }
+
+    /// Loads bytes; `into` is as it was where there is no memory.
+    pub(crate) fn get(&self, at: u64, into: &mut [u8]) {
+        let _ = self.memory.read_slice(into, GuestAddress(at));
     }
 
     /// How large it is, in bytes.

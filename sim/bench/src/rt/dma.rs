@@ -129,6 +129,7 @@ pub fn alloc_coherent(device: DeviceId, len: usize, may_sleep: bool) -> Result<C
         let ledger = m.take(Kind::Mapping, Some(device), Some(place), (iova, len as u64), "");
         m.bus.fabric.choices.history.cpu_stores(iova);
         m.device(device).dma.coherent.push((iova, ledger));
+        m.bus.fabric.coherent_allocated(device, physical.0, len as u64, place);
         m.map_event(device, iova, len as u64, Direction::Bidirectional, MappingKind::Coherent, place);
         let cpu = m.bus.fabric.ram.host_address(physical).and_then(NonNull::new).ok_or(ENOMEM)?;
         Ok(Coherent { cpu, iova })
@@ -148,6 +149,7 @@ pub fn free_coherent(device: DeviceId, iova: u64) {
         {
             m.check_sleep("the release of the coherent memory allocated here", place);
         }
+        m.bus.fabric.coherent_freed(device, mapping.physical.0, iova, mapping.len);
         // Memory is dropped without saying where; where it came from is the line that helps.
         m.bus.show_unmapped(device, iova, mapping.len, mapping.place);
         m.follow_watches();
@@ -242,6 +244,7 @@ pub unsafe fn unmap_streaming(device: DeviceId, id: u32) {
         let at = m.now();
         for (iova, len) in &streaming.segments {
             m.bus.port(device).io_space().unmap(*iova, at);
+            m.bus.fabric.memory_released(device, *iova, *len);
             m.bus.show_unmapped(device, *iova, *len, None);
             m.event(|| Event::Unmap { device, iova: *iova, len: *len });
         }

@@ -37,7 +37,7 @@ pub fn misc_register_at(name: &'static str, ops: Rc<dyn CharDevice>, place: Plac
         }
         let id = m.id();
         let ledger = m.take(Kind::Chardev, None, Some(place), (0, 0), name);
-        m.chardevs.push(Chardev { id, name: name.into(), ops, ledger });
+        m.chardevs.push(Chardev { id, module: m.module, name: name.into(), ops, ledger });
         Ok(id)
     })
 }
