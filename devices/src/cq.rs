@@ -376,7 +376,8 @@ impl Device for Cq {
         if at.bar != spec::BAR {
             return Err(Refusal::NoRegister);
         }
-        if self.state.reset_at.is_some() {
+        // Interrupts are still served: what was in flight ends meanwhile.
+        if self.state.reset_at.is_some() && !matches!(at.offset, register::IRQ_MASK | register::IRQ_ACK) {
             return Err(RESETTING);
         }
         let low = value as u32;

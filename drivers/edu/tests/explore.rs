@@ -74,3 +74,54 @@ fn every_life_near_the_quiet_one_is_clean() {
     );
     assert!(explored.lives > 100);
 }
+
+/// Choices for a life that shrink to the quiet one: mostly 0, and ended early.
+fn streams() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    prop::collection::vec(
+        prop_oneof![6 => Just(0_u8), 2 => Just(1_u8), 1 => any::<u8>()],
+        0..200,
+    )
+}
+
+/// Lives with `writes` of so many bytes each; what it should not do is to write more than four bytes in a machine that puts a
+/// device off.
+fn forbidden(writes: &[usize], choices: &[u8]) -> bool {
+    let bench = Bench::builder()
+        .device("edu", Edu::default())
+        .chooser(bringup_core::choice::Bytes::new(choices))
+        .build()
+        .unwrap();
+    if bench.load(&edu::BRINGUP_MODULE).is_ok() {
+        for len in writes {
+            let _ = bench.run("user", || bringup_bench::open("edu")?.write(&vec![7; *len]));
+        }
+    }
+    let report = bench.finish();
+    report.stream.choices.contains(&1) && writes.iter().any(|len| *len > 4)
+}
+
+#[test]
+fn operations_and_choices_shrink_together() {
+    use proptest::collection::vec;
+    use proptest::test_runner::{Config, TestError, TestRng, TestRunner};
+    let config = Config {
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let rng = TestRng::deterministic_rng(config.rng_algorithm);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let outcome = runner.run(&(vec(0_usize..64, 0..6), streams()), |(writes, choices)| {
+        proptest::prop_assert!(!forbidden(&writes, &choices));
+        Ok(())
+    });
+    let Err(TestError::Fail(_, (writes, choices))) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(writes, [5]);
+    assert_eq!(
+        choices.iter().filter(|answer| **answer != 0).count(),
+        1,
+        "{choices:?}"
+    );
+}

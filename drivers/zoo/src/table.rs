@@ -35,8 +35,8 @@ pub struct Bug {
     pub expect: &'static [&'static str],
     /// Why nothing catches it, if so.
     pub uncaught: Option<&'static str>,
-    /// The driver with the bug.
-    pub module: &'static Loadable,
+    /// The driver with the bug; none if such a driver cannot be written.
+    pub module: Option<&'static Loadable>,
     /// The driver without.
     pub twin: &'static Loadable,
     /// How user space uses either.
@@ -51,12 +51,13 @@ impl Bug {
     }
 
     /// A life of the driver with the bug, in a machine that `builder` describes: with the bug's devices, its plan, and a chooser.
+    /// Nothing happens in that of a bug that cannot be written.
     ///
     /// # Panics
     /// When the machine cannot be built: the thread has one already, or there is no memory.
     #[must_use]
     pub fn live(&self, builder: Builder) -> Report {
-        self.life_of(self.module, builder)
+        self.module.map_or_else(Report::default, |module| self.life_of(module, builder))
     }
 
     /// As [`live`](Self::live), of the driver without the bug.

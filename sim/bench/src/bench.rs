@@ -374,12 +374,14 @@ impl Bench {
             let Some(at) = next.filter(|at| *at <= end) else { break };
             task::run(None, Some(at.max(with(|m| m.now()))));
         }
+        with(|m| m.bus.land_all());
         with(Machine::check_rest);
         with(|m| {
             for finding in m.heap.inspect() {
                 m.report(finding);
             }
         });
+        with(|m| m.bus.fabric.end_order());
         let mut machine = close().unwrap_or_else(|| unreachable!("a bench has a machine until it is finished"));
         let fabric = &mut machine.bus.fabric;
         let (seen, could_see) = fabric.choices.states();
@@ -397,6 +399,7 @@ impl Bench {
             duration: fabric.now(),
             crashed: machine.crashed,
             exercised: fabric.exercised.take().unwrap_or_default(),
+            uncovered: fabric.order.take_uncovered(),
             findings: std::mem::take(&mut fabric.findings),
             devices: machine.bus.devices().map(|id| machine.bus.port(id).name().to_owned()).collect(),
             probe_errors: std::mem::take(&mut machine.probe_errors)

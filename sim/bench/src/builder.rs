@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use bringup_core::choice::{Chooser, Quiet};
-use bringup_core::{Bus, BusConfig, Device, Plan, PlugError, Ram};
+use bringup_core::{Bus, BusConfig, Device, Order, Plan, PlugError, Ram};
 
 use crate::bench::Bench;
 use crate::ledger::Ledger;
@@ -144,9 +144,12 @@ impl Builder {
     /// # Errors
     /// When a device is refused, or the thread has a bench.
     pub fn build(self) -> Result<Bench, BuildError> {
-        let ram = take_ram(self.memory)?;
+        let (ram, order) = take_ram(self.memory)?;
         let mut bus = Bus::new(BusConfig { chooser: self.chooser, plan: self.plan, ram });
         bus.fabric.trace.enable(self.trace);
+        bus.fabric.order = order;
+        let quiet = bus.fabric.choices.is_quiet();
+        bus.fabric.order.enable(quiet);
         bus.fabric.exercised = self.note_exercised.then(Default::default);
         let mut devices = Vec::new();
         for (name, device) in self.devices {
@@ -177,6 +180,7 @@ impl Builder {
         if let Some((base, size)) = listened {
             crate::heard::listen(base, size);
         }
+        machine::with(|m| rt::watch::remember(m));
         Ok(Bench::installed())
     }
 }
@@ -184,17 +188,18 @@ impl Builder {
 thread_local! {
     static LIVES: RefCell<u64> = const { RefCell::new(0) };
     /// The memory of this thread's last life, to be used again: mapping it anew costs more than a short life.
-    static RAM: RefCell<Option<(u64, Ram)>> = const { RefCell::new(None) };
+    static RAM: RefCell<Option<(u64, Ram, Order)>> = const { RefCell::new(None) };
 }
 
-fn take_ram(bytes: u64) -> Result<Ram, BuildError> {
+fn take_ram(bytes: u64) -> Result<(Ram, Order), BuildError> {
     let kept = RAM.with(|kept| kept.borrow_mut().take());
     match kept {
-        Some((size, mut ram)) if size == bytes => {
+        Some((size, mut ram, mut order)) if size == bytes => {
             ram.recycle();
-            Ok(ram)
+            order.recycle();
+            Ok((ram, order))
         }
-        _ => Ram::new(bytes).map_err(|e| BuildError::Memory(e.to_string())),
+        _ => Ram::new(bytes).map(|ram| (ram, Order::default())).map_err(|e| BuildError::Memory(e.to_string())),
     }
 }
 
@@ -207,6 +212,8 @@ impl Machine {
             life,
             monitored: false,
             in_binding: None,
+            handlers: 0,
+            interrupted: Vec::new(),
             watches: 0,
             tasks: task::Tasks::default(),
             irqs: irq::Interrupts::default(),
@@ -248,9 +255,10 @@ impl Machine {
         let spare = Ram::new(0);
         if let Ok(spare) = spare {
             let ram = std::mem::replace(&mut machine.bus.fabric.ram, spare);
+            let order = std::mem::take(&mut machine.bus.fabric.order);
             let size = ram.size();
             drop(machine);
-            RAM.with(|kept| *kept.borrow_mut() = Some((size, ram)));
+            RAM.with(|kept| *kept.borrow_mut() = Some((size, ram, order)));
         }
     }
 }

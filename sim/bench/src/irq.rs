@@ -52,6 +52,8 @@ pub(crate) struct Desc {
     pub(crate) handlers: Vec<Handler>,
     /// Messages that arrived and were not handled yet; the hardware holds at most two (one in service, one requested).
     pub(crate) pending: u8,
+    /// What their devices stored up to here is in memory.
+    pub(crate) stamps: [u32; 2],
     /// `disable_irq` depth, threaded one-shot handlers that run, and lines that nobody cares for.
     pub(crate) disabled: u32,
     /// Handlers of it are on some stack.
@@ -140,6 +142,7 @@ impl Desc {
             source,
             handlers: Vec::new(),
             pending: 0,
+            stamps: [0; 2],
             disabled: 0,
             running: 0,
             unhandled: 0,

@@ -17,24 +17,36 @@ pub struct Lock {
     pub class: (usize, usize),
     /// Its own address.
     pub address: usize,
-    /// Whether its holder may not sleep.
-    pub spins: bool,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What can be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A lock whose holder may not sleep.
+    Spins,
+    /// A lock whose waiters sleep.
+    Sleeps,
+    /// Something that runs, and whose end others wait for: the thread of a handler, a timer's callback, a call of a file. It is
+    /// held while it runs, and taken by whoever waits for its end.
+    Activity,
 }
 
 /// Who takes or gives back a lock.
-#[derive(Clone, Debug)]
-pub(crate) struct Taker {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taker<'a> {
     /// The number of the task …
     pub(crate) task: u32,
     /// … and how many handlers stand on its stack.
     pub(crate) depth: u32,
     pub(crate) irqs_on: bool,
-    pub(crate) who: Arc<str>,
+    pub(crate) who: &'a Arc<str>,
     pub(crate) place: Place,
     pub(crate) now: Nanos,
 }
 
-impl Taker {
+impl Taker<'_> {
     fn owns(&self, held: &Held) -> bool {
         held.task == self.task && held.depth == self.depth
     }
@@ -75,8 +87,8 @@ struct Edge {
 #[derive(Debug)]
 struct Class {
     key: (usize, usize),
-    name: &'static str,
-    spins: bool,
+    name: String,
+    kind: Kind,
     /// Taken in a handler.
     in_handler: Option<Use>,
     /// Taken, or held, where a handler may come.
@@ -103,8 +115,8 @@ impl Lockdep {
         &mut self,
         lock: &Lock,
         waits: bool,
-        taker: &Taker,
-        name: impl FnOnce() -> &'static str,
+        taker: &Taker<'_>,
+        name: impl FnOnce() -> String,
     ) -> Vec<Finding> {
         let class = self.class_of(lock, name);
         let mut found = Vec::new();
@@ -119,21 +131,24 @@ impl Lockdep {
     }
 
     /// It is taken.
-    pub(crate) fn taken(&mut self, lock: &Lock, taker: &Taker) {
+    pub(crate) fn taken(&mut self, lock: &Lock, taker: &Taker<'_>) {
         let Some(class) = self.classes.iter().position(|class| class.key == lock.class) else { return };
         let (task, depth, address) = (taker.task, taker.depth, lock.address);
         self.held.push(Held { task, depth, class, address, place: taker.place, since: taker.now });
     }
 
     /// It is given back.
-    pub(crate) fn released(&mut self, address: usize) {
-        if let Some(index) = self.held.iter().rposition(|held| held.address == address) {
+    pub(crate) fn released(&mut self, address: usize, task: u32) {
+        // Activities of several tasks can go by one address.
+        let own = self.held.iter().rposition(|held| held.address == address && held.task == task);
+        let any = || self.held.iter().rposition(|held| held.address == address);
+        if let Some(index) = own.or_else(any) {
             self.held.remove(index);
         }
     }
 
     /// Interrupts are on again: what the task holds from here on is held with them on.
-    pub(crate) fn irqs_came_on(&mut self, taker: &Taker) -> Vec<Finding> {
+    pub(crate) fn irqs_came_on(&mut self, taker: &Taker<'_>) -> Vec<Finding> {
         let classes: Vec<usize> = self.held.iter().filter(|held| taker.owns(held)).map(|held| held.class).collect();
         let mut found = Vec::new();
         let mut new = false;
@@ -146,10 +161,13 @@ impl Lockdep {
         found
     }
 
-    /// What the taker holds, the lock taken last at the end.
-    pub(crate) fn held_by(&self, task: u32, depth: u32) -> impl Iterator<Item = (&'static str, &Held)> {
+    /// The locks that the taker holds, the one taken last at the end.
+    pub(crate) fn held_by(&self, task: u32, depth: u32) -> impl Iterator<Item = (&str, &Held)> {
         let own = self.held.iter().filter(move |held| held.task == task && held.depth == depth);
-        own.filter_map(|held| Some((self.classes.get(held.class)?.name, held)))
+        own.filter_map(|held| {
+            let class = self.classes.get(held.class).filter(|class| class.kind != Kind::Activity)?;
+            Some((class.name.as_str(), held))
+        })
     }
 
     /// Since when the lock at this address is held.
@@ -162,18 +180,18 @@ impl Lockdep {
         self.held.retain(|held| held.task != task || held.depth != depth);
     }
 
-    fn class_of(&mut self, lock: &Lock, name: impl FnOnce() -> &'static str) -> usize {
+    fn class_of(&mut self, lock: &Lock, name: impl FnOnce() -> String) -> usize {
         if let Some(index) = self.classes.iter().position(|class| class.key == lock.class) {
             return index;
         }
-        let (key, name, spins) = (lock.class, name(), lock.spins);
-        self.classes.push(Class { key, name, spins, in_handler: None, irqs_on: None, after: Vec::new() });
+        let (key, name, kind) = (lock.class, name(), lock.kind);
+        self.classes.push(Class { key, name, kind, in_handler: None, irqs_on: None, after: Vec::new() });
         self.classes.len() - 1
     }
 
     /// Notes in what context a class is used; whether that is new.
-    fn note_use(&mut self, index: usize, taker: &Taker, found: &mut Vec<Finding>) -> bool {
-        let Some(class) = self.classes.get_mut(index).filter(|class| class.spins) else { return false };
+    fn note_use(&mut self, index: usize, taker: &Taker<'_>, found: &mut Vec<Finding>) -> bool {
+        let Some(class) = self.classes.get_mut(index).filter(|class| class.kind == Kind::Spins) else { return false };
         let slot = match (taker.depth > 0, taker.irqs_on) {
             (true, _) => &mut class.in_handler,
             (false, true) => &mut class.irqs_on,
@@ -199,7 +217,7 @@ impl Lockdep {
     }
 
     /// Notes which locks are held while a lock of `class` is taken; whether anything is new.
-    fn note_order(&mut self, class: usize, address: usize, taker: &Taker, found: &mut Vec<Finding>) -> bool {
+    fn note_order(&mut self, class: usize, address: usize, taker: &Taker<'_>, found: &mut Vec<Finding>) -> bool {
         let mut new = false;
         for index in 0..self.held.len() {
             let Some(held) = self.held.get(index).filter(|held| taker.owns(held) && held.address != address) else {
@@ -254,8 +272,8 @@ impl Lockdep {
         None
     }
 
-    fn name(&self, class: usize) -> &'static str {
-        self.classes.get(class).map_or("?", |class| class.name)
+    fn name(&self, class: usize) -> &str {
+        self.classes.get(class).map_or("?", |class| class.name.as_str())
     }
 
     fn steps<'a>(&'a self, steps: &'a [(usize, usize)]) -> impl Iterator<Item = String> + 'a {
@@ -272,7 +290,7 @@ impl Lockdep {
         })
     }
 
-    fn circle(&self, held: usize, class: usize, place: Place, taker: &Taker, steps: &[(usize, usize)]) -> Finding {
+    fn circle(&self, held: usize, class: usize, place: Place, taker: &Taker<'_>, steps: &[(usize, usize)]) -> Finding {
         let (inner, outer) = (self.name(class), self.name(held));
         let what = if held == class {
             format!("two locks \"{inner}\" are held at once: nothing says which of them comes first")
@@ -280,6 +298,12 @@ impl Lockdep {
             let mut what = format!("lock \"{inner}\" is taken while \"{outer}\" is held");
             let _ = write!(what, ", and elsewhere \"{outer}\" while \"{inner}\" is");
             what
+        };
+        let what = match self.classes.get(class).map(|class| class.kind) {
+            Some(Kind::Activity) => {
+                format!("the end of {inner} is waited for while \"{outer}\" is held, which it takes itself")
+            }
+            _ => what,
         };
         let mut finding = Finding::new(&rules::LOCK_ORDER, what).at_place(Some(taker.place)).note(format!(
             "{} holds \"{outer}\", taken at {}",
@@ -291,7 +315,7 @@ impl Lockdep {
     }
 
     /// Looks for a lock that handlers take and that is held while one is taken that is not safe from handlers.
-    fn check_handlers(&mut self, taker: &Taker, found: &mut Vec<Finding>) {
+    fn check_handlers(&mut self, taker: &Taker<'_>, found: &mut Vec<Finding>) {
         for safe in 0..self.classes.len() {
             for open in 0..self.classes.len() {
                 let (Some(first), Some(last)) = (self.classes.get(safe), self.classes.get(open)) else { continue };
@@ -325,28 +349,29 @@ impl Lockdep {
 #[cfg(test)]
 mod tests {
     use std::panic::Location;
+    use std::sync::LazyLock;
 
     use super::*;
 
-    const A: Lock = Lock { class: (1, 0), address: 0x10, spins: true };
-    const B: Lock = Lock { class: (2, 0), address: 0x20, spins: true };
-    const C: Lock = Lock { class: (3, 0), address: 0x30, spins: true };
+    const A: Lock = Lock { class: (1, 0), address: 0x10, kind: Kind::Spins };
+    const B: Lock = Lock { class: (2, 0), address: 0x20, kind: Kind::Spins };
+    const C: Lock = Lock { class: (3, 0), address: 0x30, kind: Kind::Spins };
 
     #[track_caller]
-    fn taker(task: u32, depth: u32, irqs_on: bool) -> Taker {
-        let who = if depth > 0 { "irq 24" } else { "task" };
-        Taker { task, depth, irqs_on, who: who.into(), place: Location::caller(), now: 0 }
+    fn taker(task: u32, depth: u32, irqs_on: bool) -> Taker<'static> {
+        static WHO: LazyLock<Arc<str>> = LazyLock::new(|| "somebody".into());
+        Taker { task, depth, irqs_on, who: &WHO, place: Location::caller(), now: 0 }
     }
 
     /// Takes the locks one after the other and gives all back; the rules that broke.
-    fn take(dep: &mut Lockdep, locks: &[Lock], taker: &Taker) -> Vec<&'static str> {
+    fn take(dep: &mut Lockdep, locks: &[Lock], taker: &Taker<'_>) -> Vec<&'static str> {
         let mut rules = Vec::new();
         for lock in locks {
-            rules.extend(dep.taking(lock, true, taker, || "lock").iter().map(|finding| finding.rule.id));
+            rules.extend(dep.taking(lock, true, taker, || "lock".into()).iter().map(|finding| finding.rule.id));
             dep.taken(lock, taker);
         }
         for lock in locks {
-            dep.released(lock.address);
+            dep.released(lock.address, taker.task);
         }
         rules
     }
@@ -385,10 +410,10 @@ mod tests {
     #[test]
     fn locks_of_different_tasks_are_in_no_order() {
         let mut dep = Lockdep::default();
-        dep.taking(&A, true, &taker(1, 0, false), || "a");
+        dep.taking(&A, true, &taker(1, 0, false), || "a".into());
         dep.taken(&A, &taker(1, 0, false));
         assert!(take(&mut dep, &[B], &taker(2, 0, false)).is_empty());
-        dep.released(A.address);
+        dep.released(A.address, 1);
         assert!(take(&mut dep, &[B, A], &taker(2, 0, false)).is_empty());
     }
 
@@ -415,7 +440,7 @@ mod tests {
     fn turning_interrupts_on_with_a_lock_held_counts_as_taking_it_so() {
         let mut dep = Lockdep::default();
         take(&mut dep, &[A], &taker(1, 1, false));
-        dep.taking(&A, true, &taker(1, 0, false), || "a");
+        dep.taking(&A, true, &taker(1, 0, false), || "a".into());
         dep.taken(&A, &taker(1, 0, false));
         assert_eq!(dep.irqs_came_on(&taker(1, 0, true)).first().map(|f| f.rule.id), Some("lock-irq-unsafe"));
     }
@@ -424,8 +449,8 @@ mod tests {
     fn a_lock_that_is_only_tried_comes_after_nothing() {
         let mut dep = Lockdep::default();
         take(&mut dep, &[A, B], &taker(1, 0, false));
-        dep.taking(&B, true, &taker(1, 0, false), || "b");
+        dep.taking(&B, true, &taker(1, 0, false), || "b".into());
         dep.taken(&B, &taker(1, 0, false));
-        assert!(dep.taking(&A, false, &taker(1, 0, false), || "a").is_empty());
+        assert!(dep.taking(&A, false, &taker(1, 0, false), || "a".into()).is_empty());
     }
 }

@@ -37,6 +37,11 @@ impl Callback {
         Self { function, data }
     }
 
+    /// The address of the function, which tells callbacks of one kind from others.
+    pub(crate) fn address(self) -> usize {
+        self.function as usize
+    }
+
     pub(crate) fn call(self) -> u32 {
         // SAFETY: `new`'s caller promised that the pair may be called until it is taken back.
         unsafe { (self.function)(self.data) }
@@ -175,6 +180,10 @@ pub(crate) struct Machine {
     pub(crate) life: u64,
     /// Any device has a monitor.
     pub(crate) monitored: bool,
+    /// Counts runs of interrupt handlers and timers.
+    pub(crate) handlers: u32,
+    /// The contexts that those on the stack interrupted, for the memory model.
+    pub(crate) interrupted: Vec<u32>,
     /// The state of what monitors watch that accesses are filtered by.
     pub(crate) watches: u64,
 }
@@ -281,6 +290,12 @@ impl Machine {
         if !self.crashed {
             self.bus.fabric.report(finding);
         }
+    }
+
+    /// As [`report`](Self::report), with what the memory model knows that may be behind it.
+    pub(crate) fn report_explained(&mut self, finding: Finding) {
+        let notes = self.bus.fabric.order.explain();
+        self.report(notes.into_iter().fold(finding, Finding::note));
     }
 
     pub(crate) fn find(&mut self, rule: &'static Rule, what: String, place: Option<Place>) {

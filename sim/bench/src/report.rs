@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bringup_core::trace::Record;
-use bringup_core::{Finding, Nanos, Point, Severity, States, Stream};
+use bringup_core::{Finding, Nanos, Point, Severity, States, Stream, Uncovered};
 
 pub use crate::machine::{LogLine, Stats};
 
@@ -42,6 +42,8 @@ pub struct Report {
     ///
     /// [`Builder::note_exercised`]: crate::Builder::note_exercised
     pub exercised: BTreeSet<&'static str>,
+    /// Coherent memory that the memory model lost sight of, because the driver took raw pointers into it.
+    pub uncovered: Vec<Uncovered>,
     /// Whether the life ended early: a driver panicked, or a task hung.
     pub crashed: bool,
 }

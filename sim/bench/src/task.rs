@@ -238,7 +238,7 @@ pub(crate) fn bug() {
             finding.notes.push(format!("the last thing that a device said: {}", word.describe()));
         }
         finding.notes.extend(m.early_handler_note());
-        m.report(finding.at_place(note.place));
+        m.report_explained(finding.at_place(note.place));
         let place = note.place.map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
         m.log_line(2, format!("kernel BUG{place}: {}", note.message));
         m.crashed = true;
@@ -274,6 +274,8 @@ pub(crate) fn yield_now() {
         Some(task) if m.irqs.depth() == 0 => {
             let id = task.id;
             m.tasks.queue.push(id.0);
+            // Switching to another task is a full barrier; what is under way to devices stays so.
+            m.bus.fabric.land_stores();
             true
         }
         _ => false,
@@ -301,6 +303,8 @@ pub(crate) fn wait_about(
         if m.crashed {
             return Some(Wake::TimedOut);
         }
+        // Nothing is under way as long as that.
+        m.bus.land_all();
         let now = m.now();
         let task = m.tasks.running()?;
         if interruptible && task.signal {
@@ -436,6 +440,9 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
             {
                 return Step::Stop(Outcome::Done);
             }
+            if m.tasks.queue.is_empty() {
+                m.bus.land_all();
+            }
             if m.something_is_due() {
                 return Step::Run(TaskId(0));
             }
@@ -528,6 +535,9 @@ fn resume(id: TaskId) {
         task.busy_since = now;
         task.busy_operations = 0;
         m.module = task.module;
+        m.bus.fabric.order.set_context(id.0);
+        m.bus.fabric.cpu_catches_up();
+        let Some(task) = m.tasks.running() else { return (outer_task, None, outer_module) };
         let fabric = &mut m.bus.fabric;
         let outer = std::mem::replace(&mut fabric.context, task.name.clone());
         let outer = (std::mem::replace(&mut fabric.task, id.0 as u16), outer);
@@ -540,6 +550,7 @@ fn resume(id: TaskId) {
     with(|m| {
         m.bus.fabric.choices.history.cpu(7 + u64::from(fiber.done()));
         if fiber.done() {
+            m.bus.land_all();
             m.tasks.list.retain(|task| task.id != id);
         }
         m.tasks.current = outer_task;
@@ -592,7 +603,8 @@ impl Machine {
             .map_or_else(|| "?".into(), |task| task.name.clone());
         let (place, seconds) = (self.last_place, self.limits.call_ns / 1_000_000_000);
         self.set_context(0, name.clone());
-        self.find(&rules::WATCHDOG_HUNG, format!("{name} has not come to an end in {seconds} virtual seconds"), place);
+        let what = format!("{name} has not come to an end in {seconds} virtual seconds");
+        self.report_explained(Finding::new(&rules::WATCHDOG_HUNG, what).at_place(place));
         self.crashed = true;
     }
 
@@ -641,7 +653,7 @@ impl Machine {
             finding
         });
         finding.notes.extend(self.kept_interrupts());
-        self.report(finding);
+        self.report_explained(finding);
         self.crashed = true;
     }
 

@@ -1,7 +1,10 @@
 //! The command line, as clap reads it.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bringup_bench::explore;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -34,6 +37,10 @@ pub(crate) enum Command {
     Conform(ConformArgs),
     /// Run the life that a stream file holds again, exactly.
     Replay(ReplayArgs),
+    /// Make a failing stream file short: as few choices as the same finding needs.
+    ///
+    /// Exit status: 0 the file is written, 2 it cannot be (its life does not fail, say).
+    Shrink(ShrinkArgs),
     /// List what there is.
     List {
         /// What to list.
@@ -102,6 +109,27 @@ pub(crate) struct RunArgs {
     /// Save the life as a stream file, for bringup replay.
     #[arg(long, value_name = "FILE")]
     pub(crate) save_choices: Option<PathBuf>,
+    /// Run so many lives instead of one, each with other choices, and report what was found, each cause once.
+    #[arg(long, value_name = "N", conflicts_with_all = ["output", "trace", "choices", "save_choices"], value_parser = number)]
+    pub(crate) explore: Option<u64>,
+    /// Where the choices of --explore come from: mixed, random, pct[:DEPTH], exhaustive[:PREEMPTIONS] or failures.
+    #[arg(long, value_name = "HOW", requires = "explore", value_parser = strategy, default_value = "mixed")]
+    pub(crate) strategy: Strategy,
+    /// End --explore after so much time: 30s, 5m, 2h.
+    #[arg(long, value_name = "TIME", requires = "explore", value_parser = duration)]
+    pub(crate) time: Option<Duration>,
+    /// Threads of --explore; else one for each processor. What is found does not depend on it.
+    #[arg(long, value_name = "N", requires = "explore", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) jobs: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShrinkArgs {
+    /// The stream file.
+    pub(crate) stream: PathBuf,
+    /// Where the short one goes; else it takes the place of the long one.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -191,6 +219,60 @@ pub(crate) struct ReplayArgs {
     /// Write the trace: .perfetto-trace or .json (for ui.perfetto.dev), .txt, .jsonl, .pcapng (packets).
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
+    /// Write a Rust test that fails for the same reason, with the shrunk choices in it; to standard output without a FILE.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "trace")]
+    pub(crate) emit_test: Option<Option<PathBuf>>,
+}
+
+/// The strategies of `--explore`, as the command line and reports name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Strategy(pub(crate) explore::Strategy);
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            explore::Strategy::Random => f.write_str("random"),
+            explore::Strategy::Pct { depth } => write!(f, "pct:{depth}"),
+            explore::Strategy::Exhaustive { preemptions } => write!(f, "exhaustive:{preemptions}"),
+            explore::Strategy::FailNth => f.write_str("failures"),
+            _ => f.write_str("mixed"),
+        }
+    }
+}
+
+fn strategy(text: &str) -> Result<Strategy, String> {
+    let (name, bound) = text.split_once(':').map_or((text, None), |(name, bound)| (name, Some(bound)));
+    let bound = |default: u32| match bound.map(str::parse) {
+        None => Ok(default),
+        Some(Ok(bound)) if bound <= 64 => Ok(bound),
+        Some(_) => Err(format!("{name} takes a number up to 64 behind its colon")),
+    };
+    let strategy = match name {
+        "pct" => explore::Strategy::Pct { depth: bound(3)? },
+        "exhaustive" => explore::Strategy::Exhaustive { preemptions: bound(2)? },
+        "random" if text == name => explore::Strategy::Random,
+        "failures" if text == name => explore::Strategy::FailNth,
+        "mixed" if text == name => explore::Strategy::Mixed,
+        _ => {
+            return Err(
+                "there are mixed, random, pct, pct:DEPTH, exhaustive, exhaustive:PREEMPTIONS and failures".into()
+            );
+        }
+    };
+    Ok(Strategy(strategy))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let refuse = || "it takes a number and a unit: 30s, 5m, 2h".to_owned();
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(refuse)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(refuse()),
+    };
+    let count: u64 = digits.parse().map_err(|_| refuse())?;
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refuse)
 }
 
 fn number(text: &str) -> Result<u64, String> {
@@ -261,6 +343,10 @@ mod tests {
             (&["bringup", "run", "edu", "--seed", "many"][..], "many"),
             (&["bringup", "run"][..], "<DRIVER>"),
             (&["bringup", "list", "device"][..], "devices"),
+            (&["bringup", "run", "edu", "--jobs", "2"][..], "--explore"),
+            (&["bringup", "run", "edu", "--explore", "9", "--strategy", "luck"][..], "exhaustive:PREEMPTIONS"),
+            (&["bringup", "run", "edu", "--explore", "9", "--time", "5"][..], "30s"),
+            (&["bringup", "run", "edu", "--explore", "9", "--output", "x"][..], "--output"),
         ] {
             let line = complaint(arguments);
             assert!(!line.contains('\n') && line.contains(word), "{line}");

@@ -13,6 +13,7 @@ use crate::list::list;
 use crate::output::Out;
 use crate::replay::replay;
 use crate::run::run;
+use crate::shrink::shrink;
 use crate::upstream::upstream;
 use crate::zoo::zoo;
 
@@ -51,6 +52,7 @@ fn dispatch(command: Command, linked: Option<&'static Loadable>, out: &mut Out) 
         Command::Run(arguments) => run(&arguments, linked, out),
         Command::Conform(arguments) => conform(&arguments, linked, out),
         Command::Replay(arguments) => replay(&arguments, linked, out),
+        Command::Shrink(arguments) => shrink(&arguments, linked, out),
         Command::List { what, virtio } => list(what, virtio, out),
         Command::Zoo(arguments) => zoo(&arguments, out),
         Command::Upstream(command) => upstream(&command),

@@ -77,13 +77,14 @@ impl Driver {
     }
 
     pub(crate) fn exercise(&self, session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
+        (self.exerciser())(session, work)
+    }
+
+    /// What the driver is put through.
+    pub(crate) fn exerciser(&self) -> Exercise {
         match self {
-            Self::Bundled(driver) => (driver.exercise)(session, work),
-            // A variant of a bundled driver is put through what that one is put through.
-            Self::File(_, module) => match twin(module) {
-                Some(twin) => (twin.exercise)(session, work),
-                None => exercise::generic(session, work),
-            },
+            Self::Bundled(driver) => driver.exercise,
+            Self::File(_, module) => exerciser_of(module),
         }
     }
 
@@ -116,12 +117,20 @@ impl Driver {
     }
 
     /// What of the command line its exercise has a use for.
-    fn takes(&self) -> Takes {
+    pub(crate) fn takes(&self) -> Takes {
         match self {
             Self::Bundled(driver) => driver.takes,
             Self::File(_, module) => twin(module).map_or(Takes::INPUT, |twin| twin.takes),
         }
     }
+}
+
+/// Uses a driver as user space would.
+pub(crate) type Exercise = fn(&mut Session<'_>, &mut Work<'_>) -> Exercised;
+
+/// What a driver that is not bundled is put through: a variant of a bundled driver through what that one is put through.
+pub(crate) fn exerciser_of(module: &Loadable) -> Exercise {
+    twin(module).map_or(exercise::generic, |twin| twin.exercise)
 }
 
 /// The bundled driver that this is a variant of.
@@ -143,29 +152,31 @@ pub(crate) struct Input {
 /// A fault plan: its text, and the file it was in.
 #[derive(Debug)]
 pub(crate) struct PlanText {
-    given: String,
-    text: String,
+    pub(crate) given: String,
+    pub(crate) text: String,
 }
 
 /// One life, ready to be run.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) driver: Driver,
-    devices: Vec<String>,
-    params: Vec<(String, String)>,
+    pub(crate) devices: Vec<String>,
+    pub(crate) params: Vec<(String, String)>,
     pub(crate) plan: Option<PlanText>,
     pub(crate) input: Option<Input>,
     /// `--output`.
     pub(crate) output: Option<PathBuf>,
     /// `--bench`.
     pub(crate) load: Option<Load>,
+    /// Nothing that the devices hold is dear to anybody: everything is tried with the driver.
+    pub(crate) thorough: bool,
     /// Where its devices are made, and say what the host does to them.
     pub(crate) workshop: Workshop,
     /// What the specifications of `devices` came to, until a machine is built from them.
     plugs: RefCell<Vec<Plug>>,
     pub(crate) seed: Option<u64>,
     /// Answers to follow, instead of a seed.
-    choices: Option<Vec<u8>>,
+    pub(crate) choices: Option<Vec<u8>>,
     /// Where they came from, if the command line named it.
     choices_given: Option<String>,
 }
@@ -202,6 +213,7 @@ impl Life {
             input,
             output: args.output.clone(),
             load: args.bench,
+            thorough: false,
             workshop,
             plugs: RefCell::new(plugs),
             seed: args.seed,
@@ -270,6 +282,7 @@ impl Life {
             input,
             output: stream.field("output").map(PathBuf::from),
             load,
+            thorough: stream.field("thorough").is_some(),
             workshop,
             plugs: RefCell::new(plugs),
             seed: stream.field("seed").and_then(|seed| seed.parse().ok()),
@@ -310,6 +323,9 @@ impl Life {
         }
         if let Some(load) = &self.load {
             field("bench", load.to_string());
+        }
+        if self.thorough {
+            field("thorough", "yes".into());
         }
         if let Some(seed) = self.seed {
             field("seed", seed.to_string());
@@ -358,33 +374,11 @@ impl Life {
 
     /// Describes the machine of this life; `traced`: the trace is wanted.
     pub(crate) fn builder(&self, traced: bool) -> Result<Builder, Failure> {
-        let mut builder = Bench::builder();
-        let mut names: Vec<String> = Vec::new();
-        let mut platform: Vec<PlatformDevice> = Vec::new();
         let mut plugs = self.plugs.take();
         if plugs.is_empty() {
-            plugs = self.devices.iter().map(|spec| Plug::make(spec, &self.workshop)).collect::<Result<_, _>>()?;
+            plugs = plugs_in(&self.devices, &self.workshop)?;
         }
-        for plug in plugs {
-            match plug {
-                Plug::Pci(kind, device) => {
-                    let same = names.iter().filter(|name| **name == kind).count();
-                    let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
-                    builder = builder.boxed_device(&name, device);
-                    names.push(kind);
-                }
-                Plug::Platform(device) => {
-                    let device = device.describe(&platform)?;
-                    builder = builder.platform_device(device.clone());
-                    platform.push(device);
-                }
-            }
-        }
-        // What becomes of a platform device is only told by the trace.
-        builder = builder.trace(traced || !platform.is_empty());
-        if let Some(plan) = &self.plan {
-            builder = builder.plan(plan.parse()?);
-        }
+        let builder = machine(plugs, self.plan.as_ref(), traced)?;
         Ok(match (&self.choices, self.seed) {
             (Some(choices), _) => builder.chooser(Replay::new(choices.clone())),
             (None, Some(seed)) => builder.chooser(Seeded::new(seed)),
@@ -397,8 +391,41 @@ impl Life {
     }
 }
 
+/// Makes devices as their specifications say.
+pub(crate) fn plugs_in(devices: &[String], workshop: &Workshop) -> Result<Vec<Plug>, Failure> {
+    devices.iter().map(|spec| Plug::make(spec, workshop)).collect()
+}
+
+/// Describes a machine with these devices; `traced`: the trace is wanted.
+pub(crate) fn machine(plugs: Vec<Plug>, plan: Option<&PlanText>, traced: bool) -> Result<Builder, Failure> {
+    let mut builder = Bench::builder();
+    let mut names: Vec<String> = Vec::new();
+    let mut platform: Vec<PlatformDevice> = Vec::new();
+    for plug in plugs {
+        match plug {
+            Plug::Pci(kind, device) => {
+                let same = names.iter().filter(|name| **name == kind).count();
+                let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
+                builder = builder.boxed_device(&name, device);
+                names.push(kind);
+            }
+            Plug::Platform(device) => {
+                let device = device.describe(&platform)?;
+                builder = builder.platform_device(device.clone());
+                platform.push(device);
+            }
+        }
+    }
+    // What becomes of a platform device is only told by the trace.
+    builder = builder.trace(traced || !platform.is_empty());
+    if let Some(plan) = plan {
+        builder = builder.plan(plan.parse()?);
+    }
+    Ok(builder)
+}
+
 impl PlanText {
-    fn parse(&self) -> Result<Plan, Failure> {
+    pub(crate) fn parse(&self) -> Result<Plan, Failure> {
         Plan::parse(&self.text).map_err(|error| Failure::new(format_args!("bad fault plan {}: {error}", self.given)))
     }
 }

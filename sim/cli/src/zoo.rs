@@ -68,6 +68,9 @@ fn chosen(ids: &[String]) -> Result<Vec<&'static Bug>, Failure> {
 
 /// Hunts a bug with each seed, and its twin with the first.
 pub(crate) fn row(bug: &'static Bug, seeds: u64, budget: Budget) -> Row {
+    if bug.module.is_none() {
+        return Row { bug, hunts: Vec::new(), twin: Hunt::default() };
+    }
     let hunts: Vec<Hunt> = (1..=seeds).map(|seed| hunt::bug(bug, seed, budget)).collect();
     let twin = hunt::twin(bug, 1, budget);
     Row { bug, hunts, twin }

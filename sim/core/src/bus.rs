@@ -10,6 +10,7 @@ use crate::fabric::{Delayed, Fabric, Message, Port, cost};
 use crate::fault::{Applied, Behaviour, Plan, Verb};
 use crate::finding::{Finding, Place};
 use crate::monitor::{Barrier, Monitor, Seen, Sight};
+use crate::order::{Landing, Posted};
 use crate::pci::{Bar, BarKind, ConfigChange, DescribeError, Function, command, offset};
 use crate::rules;
 use crate::time::Nanos;
@@ -126,6 +127,7 @@ impl Bus {
             self.fabric.reachable(&[Coverage::MaskedPended]);
         }
         self.fabric.choices.history.add_device();
+        self.fabric.names.push(name.into());
         let port = Port::new(id, name.into(), function, &self.fabric.ram);
         self.slots.push(Slot { device, port, monitor: None });
         self.assign_bars(id, &room);
@@ -229,6 +231,7 @@ impl Bus {
 
     /// Reads 1, 2 or 4 aligned bytes of configuration space.
     pub fn config_read(&mut self, id: DeviceId, offset: u16, width: u8) -> u32 {
+        self.flush_posted(id);
         let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
         let fabric = &mut self.fabric;
         fabric.advance(cost::CONFIG);
@@ -254,11 +257,13 @@ impl Bus {
         }
         fabric.operation(|| Event::ConfigRead { device: id, offset, width, value });
         self.show(id, None, Seen::ConfigRead { offset, width, value });
+        self.fabric.cpu_catches_up();
         value
     }
 
     /// Writes 1, 2 or 4 aligned bytes of configuration space and acts on what that changes.
     pub fn config_write(&mut self, id: DeviceId, offset: u16, width: u8, mut value: u32) -> ConfigChange {
+        self.flush_posted(id);
         self.show(id, None, Seen::ConfigWrite { offset, width, value });
         let Slot { port, .. } = &mut self.slots[usize::from(id.0)];
         let fabric = &mut self.fabric;
@@ -308,6 +313,7 @@ impl Bus {
 
     /// Resets a function: its configuration space, masks, pending bits and wake-ups, then the model.
     pub fn reset(&mut self, id: DeviceId, kind: Reset) {
+        self.flush_posted(id);
         let Slot { device, port, .. } = &mut self.slots[usize::from(id.0)];
         port.config.reset();
         if let Some(msi) = &mut port.msi {
@@ -335,6 +341,7 @@ impl Bus {
 
     /// Pulls a device out: from now on it reads as all ones, ignores writes, and neither does DMA nor interrupts.
     pub fn remove(&mut self, id: DeviceId) {
+        self.flush_posted(id);
         let port = &mut self.slots[usize::from(id.0)].port;
         port.removed = true;
         self.fabric.drive_pin(port, false);
@@ -438,6 +445,22 @@ impl Bus {
     /// Reads 1, 2, 4 or 8 bytes from a BAR. What cannot be read gives all ones.
     #[inline]
     pub fn bar_read(&mut self, id: DeviceId, bar: u8, offset: u64, width: u8, place: Option<Place>) -> u64 {
+        let value = self.bar_read_unordered(id, bar, offset, width, place);
+        self.fabric.cpu_catches_up();
+        value
+    }
+
+    /// As [`bar_read`](Self::bar_read), but loads after it may have been made before it (`readl_relaxed`).
+    #[inline]
+    pub fn bar_read_relaxed(&mut self, id: DeviceId, bar: u8, offset: u64, width: u8, place: Place) -> u64 {
+        let value = self.bar_read_unordered(id, bar, offset, width, Some(place));
+        self.fabric.cpu_read_relaxed(place);
+        value
+    }
+
+    #[inline]
+    fn bar_read_unordered(&mut self, id: DeviceId, bar: u8, offset: u64, width: u8, place: Option<Place>) -> u64 {
+        self.flush_posted(id);
         self.fabric.advance(cost::BAR_READ);
         let port = &self.slots[usize::from(id.0)].port;
         let value = match self.fabric.meet(Verb::BarRead, port, bar, offset, u64::from(width)) {
@@ -514,17 +537,75 @@ impl Bus {
         self.misuse(id, Finding::new(&rules::WATCHDOG_DEVICE, what), place);
     }
 
-    /// Writes 1, 2, 4 or 8 bytes to a BAR. What cannot be written is ignored.
+    /// Writes 1, 2, 4 or 8 bytes to a BAR, and waits until they are there. What cannot be written is ignored.
     #[inline]
     pub fn bar_write(&mut self, id: DeviceId, bar: u8, offset: u64, width: u8, value: u64, place: Option<Place>) {
+        self.bar_post(id, Access { bar, offset, width }, value, false, place);
+        self.flush_posted(id);
+    }
+
+    /// Sends 1, 2, 4 or 8 bytes on their way to a BAR, as a CPU's store to it does: when they arrive is a choice, at the latest before
+    /// a read of the device returns. `relaxed`: stores to memory may land later (`writel_relaxed`).
+    #[inline]
+    pub fn bar_post(&mut self, id: DeviceId, at: Access, value: u64, relaxed: bool, place: Option<Place>) {
+        let Access { bar, offset, width } = at;
         self.fabric.advance(cost::BAR_WRITE);
         let value = value & all_ones(width);
         self.fabric.operation(|| Event::BarWrite { device: id, bar, offset, width, value, place });
-        self.show(id, place, Seen::BarWrite { at: Access { bar, offset, width }, value });
+        self.show(id, place, Seen::BarWrite { at, value });
+        if !self.fabric.order.is_on() {
+            return self.bar_arrives(id, at, value, place);
+        }
+        if !self.fabric.post(id, at, value, relaxed, place) {
+            self.flush_posted(id);
+        }
+    }
+
+    #[inline]
+    fn bar_arrives(&mut self, id: DeviceId, at: Access, value: u64, place: Option<Place>) {
+        let Access { bar, offset, width } = at;
         let port = &self.slots[usize::from(id.0)].port;
         match self.fabric.meet(Verb::BarWrite, port, bar, offset, u64::from(width)) {
             None => self.store(id, bar, offset, width, value, place),
-            Some(applied) => self.spoil_write(id, Access { bar, offset, width }, value, applied, place),
+            Some(applied) => self.spoil_write(id, at, value, applied, place),
+        }
+    }
+
+    // --- What is under way ---------------------------------------------------------------------------------------
+
+    /// Has everything arrive that is under way to a device, and all that must come before.
+    #[inline]
+    pub fn flush_posted(&mut self, id: DeviceId) {
+        while self.fabric.has_waiting() && self.arrive_posted(id) {}
+    }
+
+    fn arrive_posted(&mut self, id: DeviceId) -> bool {
+        let Some(Posted { device, at, value, place, .. }) = self.fabric.take_posted(id) else { return false };
+        self.bar_arrives(device, at, value, place);
+        true
+    }
+
+    /// Has everything that waits land: stores first, then writes to BARs in program order.
+    pub fn land_all(&mut self) {
+        self.fabric.land_stores();
+        while let Some(device) = self.fabric.posted_to() {
+            self.arrive_posted(device);
+        }
+    }
+
+    /// Has land what the chooser says, if anything waits. For whoever runs the CPUs, between two things that they do.
+    pub fn land_some(&mut self) {
+        if !self.fabric.has_waiting() {
+            return;
+        }
+        let Fabric { order, choices, .. } = &mut self.fabric;
+        match order.choose_landing(choices) {
+            Landing::All => self.land_all(),
+            Landing::Nothing => {}
+            Landing::Write(device) => {
+                self.arrive_posted(device);
+            }
+            Landing::Store(stamp) => self.fabric.land_store(stamp),
         }
     }
 

@@ -173,6 +173,7 @@ impl Cx<'_> {
         self.fabric.choices.history.device_stores(self.port.id);
         let noting = self.fabric.trace.is_on() || !self.fabric.faults.is_empty();
         self.port.io_space().set_noting(noting);
+        self.port.memory.set_logging(self.fabric.order.logging());
         &self.port.memory
     }
 

@@ -13,6 +13,7 @@ use crate::dma::{self, DeviceMemory, Fault, IoSpace, Noted, Ram};
 use crate::fault::{Applied, Behaviour, Faults, Plan, Verb};
 use crate::finding::{Finding, Place};
 use crate::monitor::Watched;
+use crate::order::Order;
 use crate::pci::{Bar, ConfigSpace, Function, MsiState, MsixState, Raised, Register, command, offset};
 use crate::rules;
 use crate::time::{Nanos, Timers};
@@ -43,6 +44,8 @@ pub struct Message {
     pub address: u64,
     /// Message data.
     pub data: u32,
+    /// What its device stored up to here is in memory when it arrives, by the memory model.
+    pub stamp: u32,
 }
 
 /// Something a fault plan delayed.
@@ -233,6 +236,10 @@ pub struct Fabric {
     pub could_see: States,
     /// What monitors watch of memory.
     pub watched: Watched,
+    /// The memory model.
+    pub order: Order,
+    /// What the devices are called, by id.
+    pub(crate) names: Vec<String>,
     /// The earliest wake-up that a device asked for; the end of time if none did.
     pub(crate) next_wake: Nanos,
     /// Devices that others woke, bit by id.
@@ -263,6 +270,8 @@ impl Fabric {
             seen: States::default(),
             could_see: States::USUAL,
             watched: Watched::default(),
+            order: Order::default(),
+            names: Vec::new(),
             next_wake: Nanos::MAX,
             rung: Arc::default(),
             pins: 0,
@@ -415,8 +424,12 @@ impl Fabric {
                 }
             }
             Fault::AfterUnmap(m) => {
-                Finding::new(&rules::DMA_AFTER_UNMAP, format!("{tried}, which is no longer mapped"))
-                    .at_place(m.place)
+                let finding = match self.freed_too_early(port.id, iova, &tried) {
+                    Some(finding) => finding,
+                    None => Finding::new(&rules::DMA_AFTER_UNMAP, format!("{tried}, which is no longer mapped"))
+                        .at_place(m.place),
+                };
+                finding
                     .note(format!("it belonged to {m}"))
                     .note(format!("unmapped {} ns before", self.now - m.unmapped_at.unwrap_or(self.now)))
             }
@@ -439,6 +452,9 @@ impl Fabric {
     /// was refused.
     #[inline]
     pub(crate) fn settle_memory(&mut self, port: &Port) {
+        if port.memory.has_log() {
+            self.settle_order(port);
+        }
         for noted in port.io_space().take_noted() {
             self.settle_noted(port, &noted);
         }
@@ -449,6 +465,19 @@ impl Fabric {
             // The verdict is the same as for other DMA; the time was the device's own.
             let _ = self.admit_dma(port, iova, len, access);
         }
+    }
+
+    /// Tells the memory model what a device did through its view of memory.
+    pub(crate) fn settle_order(&mut self, port: &Port) {
+        let mut log = port.memory.take_log();
+        for logged in &log {
+            match &logged.old {
+                None => self.device_loaded(port.id, logged.physical, logged.len),
+                Some(old) => self.device_stored(logged.physical, logged.len, old),
+            }
+        }
+        log.clear();
+        port.memory.give_log(log);
     }
 
     #[cold]
@@ -503,6 +532,10 @@ impl Fabric {
             Some(Behaviour::Delay) => self.advance(applied.map_or(0, |a| a.delay)),
             _ => {}
         }
+        if port.memory.has_log() {
+            self.settle_order(port);
+        }
+        self.device_loaded(port.id, at.0, into.len());
         self.ram.memory().read_slice(into, at).map_err(|_| DmaError::Fault)?;
         self.spoil(applied, into);
         Ok(())
@@ -520,6 +553,13 @@ impl Fabric {
             Some(Behaviour::Drop) => return Ok(()),
             Some(Behaviour::Error) => return Err(DmaError::Aborted),
             Some(Behaviour::Delay) => self.advance(applied.map_or(0, |a| a.delay)),
+            _ => {}
+        }
+        if port.memory.has_log() {
+            self.settle_order(port);
+        }
+        self.device_stores(at.0, from.len());
+        match applied.map(|a| a.behaviour) {
             Some(Behaviour::Corrupt | Behaviour::Choose) => {
                 let mut spoilt = from.to_vec();
                 self.spoil(applied, &mut spoilt);
@@ -550,13 +590,19 @@ impl Fabric {
         if port.removed {
             return;
         }
+        if port.memory.has_log() {
+            self.settle_order(port);
+        }
+        let stamp = self.order_stamp();
         let raised = match port.interrupt_mode() {
             InterruptMode::Msix => port.msix.as_mut().map(|msix| msix.raise(&port.config, vector)),
             InterruptMode::Msi => port.msi.as_mut().map(|msi| msi.raise(&mut port.config, vector)),
             InterruptMode::Intx => None,
         };
         match raised {
-            Some(Raised::Send { address, data }) => self.emit(port, Message { device: port.id, vector, address, data }),
+            Some(Raised::Send { address, data }) => {
+                self.emit(port, Message { device: port.id, vector, address, data, stamp });
+            }
             Some(Raised::Pended) => {
                 self.cover(Coverage::MaskedPended);
                 self.operation(|| Event::Pended { device: port.id, vector });
@@ -576,7 +622,8 @@ impl Fabric {
             };
             match next {
                 Some((vector, Raised::Send { address, data })) => {
-                    self.emit(port, Message { device: port.id, vector, address, data });
+                    let stamp = self.order_stamp();
+                    self.emit(port, Message { device: port.id, vector, address, data, stamp });
                 }
                 _ => return,
             }

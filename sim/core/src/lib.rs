@@ -60,6 +60,7 @@ mod bus;
 mod device;
 mod fabric;
 mod history;
+mod order;
 
 pub use bus::{Bus, BusConfig, PlugError};
 pub use choice::{Choices, Chooser, Point, Stream};
@@ -71,6 +72,7 @@ pub use fault::Plan;
 pub use finding::{Finding, Place, Rule, Severity};
 pub use history::History;
 pub use monitor::{Barrier, Monitor, Seen, Sight};
+pub use order::{Order, Reach, Uncovered};
 pub use pci::{Bar, Function, Register, Rights, Widths};
 pub use time::Nanos;
 pub use trace::DeviceId;

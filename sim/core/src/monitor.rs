@@ -177,12 +177,15 @@ impl Sight<'_> {
         self.place
     }
 
-    /// Reads memory as the device would see it, whether it may master the bus or not. `false` if it is not mapped for the
+    /// Reads memory as the CPU left it, at the device's address, whether the device may master the bus or not. (The device may not see
+    /// all of it yet.) `false` if it is not mapped for the
     /// device to read or to write; `into` is as it was then. Nothing is filed and no time passes.
     #[must_use]
     pub fn peek(&self, iova: u64, into: &mut [u8]) -> bool {
         let Some((at, _)) = self.port.memory.locate(iova, into.len() as u64) else { return false };
-        self.fabric.ram.memory().read_slice(into, at).is_ok()
+        let found = self.fabric.ram.memory().read_slice(into, at).is_ok();
+        self.fabric.overlay(at.0, into);
+        found
     }
 
     /// Why the device may not read (or write) these bytes; `None` if it may.

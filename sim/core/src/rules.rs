@@ -63,6 +63,21 @@ rules! {
     /// The device itself says that the driver broke its rules.
     DEVICE_MISUSE = "device-misuse", Error, "use of the device against its documentation",
         "the device's documentation", "follow the sequence that the device's documentation gives";
+    /// Two loads that nothing orders.
+    MISSING_READ_BARRIER = "missing-read-barrier", Error, "a load that may be made before the one that it depends on",
+        "Documentation/memory-barriers.txt", "put dma_mb(Read) after the load that shows that the data is there, and before the data is loaded";
+    /// Two stores that nothing orders.
+    MISSING_WRITE_BARRIER = "missing-write-barrier", Error, "a store that a device may see before an earlier one",
+        "Documentation/memory-barriers.txt", "put dma_mb(Write) before the store that shows the data to the device";
+    /// A relaxed write to a BAR that nothing orders after stores.
+    DOORBELL_BEFORE_DATA = "doorbell-before-data", Error, "a doorbell that may arrive before what it announces",
+        "Documentation/driver-api/device-io.rst", "ring the doorbell with a write that is not relaxed, or put mb(Write) before it";
+    /// Memory was freed before the device was told to leave it alone.
+    POSTED_WRITE_NOT_FLUSHED = "posted-write-not-flushed", Error, "memory freed while a write to the device was under way",
+        "Documentation/driver-api/device-io.rst", "read a register of the device back before the memory is freed";
+    /// A raw pointer into coherent memory was taken.
+    COVERAGE_LOST = "coverage-lost", Advice, "coherent memory that cannot be followed",
+        "Documentation/memory-barriers.txt", "use the accessors (io_read!, io_write!, io_project!) instead of raw pointers and references";
     /// A device that works without end, or never answers.
     WATCHDOG_DEVICE = "watchdog-device", Fatal, "a device that works without end, or never answers",
         "the device model", "the model asks for a wake-up without any delay again and again, or answers \"not yet\" for ever";

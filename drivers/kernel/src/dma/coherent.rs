@@ -8,11 +8,12 @@ use crate::error::{
     Error, Result,
 };
 use crate::io::{IoBackend, IoBase, IoCapable, IoCopyable, SysMem, SysMemBackend};
-use crate::machine::{dma as machine_dma, DeviceId};
+use crate::machine::{self, dma as machine_dma, DeviceId};
 use crate::ptr::KnownSize;
 use crate::sync::aref::ARef;
 use crate::transmute::{AsBytes, FromBytes};
 use core::ops::{Deref, DerefMut};
+use core::panic::Location;
 use core::ptr::NonNull;
 use pin_init::Init;
 
@@ -74,15 +75,32 @@ impl<T: KnownSize + ?Sized> Coherent<T> {
     }
 
     /// Where the processor sees it.
+    ///
+    /// What is accessed through the pointer cannot be followed: the machine reports that it looks away from this memory from
+    /// now on. The same goes for [`as_mut_ptr`](Self::as_mut_ptr), [`as_ref`](Self::as_ref) and [`as_mut`](Self::as_mut).
+    #[track_caller]
     pub fn as_ptr(&self) -> *const T {
-        crate::machine::mem_not_followed();
-        self.cpu_addr.as_ptr()
+        self.uncovered()
     }
 
     /// Where the processor sees it.
+    #[track_caller]
     pub fn as_mut_ptr(&self) -> *mut T {
-        crate::machine::mem_not_followed();
+        self.uncovered()
+    }
+
+    /// The pointer, for a driver to do with what it wants.
+    #[track_caller]
+    fn uncovered(&self) -> *mut T {
+        machine::mem_not_followed();
+        machine::mem_uncovered(self.cpu_addr.as_ptr().cast(), Location::caller());
         self.cpu_addr.as_ptr()
+    }
+
+    /// Says that the memory was filled before the device was told of it.
+    #[track_caller]
+    fn filled(&self) {
+        machine::mem_filled(self.cpu_addr.as_ptr().cast(), self.size(), Location::caller());
     }
 
     /// Where the device sees it.
@@ -95,10 +113,10 @@ impl<T: KnownSize + ?Sized> Coherent<T> {
     /// # Safety
     ///
     /// Neither the device nor anyone else may write to it while it is borrowed.
+    #[track_caller]
     pub unsafe fn as_ref(&self) -> &T {
-        crate::machine::mem_not_followed();
         // SAFETY: the memory is valid and initialised, and the caller answers for the rest.
-        unsafe { self.cpu_addr.as_ref() }
+        unsafe { &*self.uncovered() }
     }
 
     /// Borrows the memory alone.
@@ -107,9 +125,10 @@ impl<T: KnownSize + ?Sized> Coherent<T> {
     ///
     /// Neither the device nor anyone else may access it while it is borrowed.
     #[expect(clippy::mut_from_ref, reason = "the caller answers for there being one borrower")]
+    #[track_caller]
     pub unsafe fn as_mut(&self) -> &mut T {
         // SAFETY: the memory is valid and initialised, and the caller answers for the rest.
-        unsafe { &mut *self.cpu_addr.as_ptr() }
+        unsafe { &mut *self.uncovered() }
     }
 }
 
@@ -170,6 +189,7 @@ impl<T: AsBytes + FromBytes> Coherent<T> {
         let memory = Self::zeroed_with_attrs(dev, gfp_flags, dma_attrs)?;
         // SAFETY: the memory is valid, and nobody else knows of it. What a failing initialiser leaves is freed.
         unsafe { pin_init::raw_try_init(memory.cpu_addr.as_ptr(), init) }?;
+        memory.filled();
         Ok(memory)
     }
 
@@ -312,12 +332,14 @@ impl<T: KnownSize + ?Sized> Deref for CoherentBox<T> {
 impl<T: AsBytes + FromBytes + KnownSize + ?Sized> DerefMut for CoherentBox<T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: nobody else knows of the memory.
-        unsafe { &mut *self.0.cpu_addr.as_ptr() }
+        unsafe { self.0.cpu_addr.as_mut() }
     }
 }
 
 impl<T: AsBytes + FromBytes + KnownSize + ?Sized> From<CoherentBox<T>> for Coherent<T> {
+    #[track_caller]
     fn from(CoherentBox(memory): CoherentBox<T>) -> Self {
+        memory.filled();
         memory
     }
 }
@@ -398,8 +420,9 @@ impl<'a, T: ?Sized> CoherentView<'a, T> {
     /// # Safety
     ///
     /// Neither the device nor anyone else may write to it for `'a`.
+    #[track_caller]
     pub unsafe fn as_ref(self) -> &'a T {
-        crate::machine::mem_not_followed();
+        machine::mem_not_followed();
         // SAFETY: a view is of valid memory, and the caller answers for the rest.
         unsafe { &*self.memory.as_ptr() }
     }
@@ -409,8 +432,9 @@ impl<'a, T: ?Sized> CoherentView<'a, T> {
     /// # Safety
     ///
     /// Neither the device nor anyone else may access it for `'a`.
+    #[track_caller]
     pub unsafe fn as_mut(self) -> &'a mut T {
-        crate::machine::mem_not_followed();
+        machine::mem_not_followed();
         // SAFETY: a view is of valid memory, and the caller answers for the rest.
         unsafe { &mut *self.memory.as_ptr() }
     }
@@ -443,7 +467,7 @@ impl IoBackend for CoherentIoBackend {
     type View<'a, T: ?Sized + KnownSize> = CoherentView<'a, T>;
 
     fn as_ptr<'a, T: ?Sized + KnownSize>(view: Self::View<'a, T>) -> *mut T {
-        view.memory.as_ptr()
+        SysMemBackend::as_ptr(view.memory)
     }
 
     unsafe fn project_view<'a, T, U>(view: Self::View<'a, T>, ptr: *mut U) -> Self::View<'a, U>
@@ -451,7 +475,7 @@ impl IoBackend for CoherentIoBackend {
         T: ?Sized + KnownSize,
         U: ?Sized + KnownSize,
     {
-        let skipped = ptr.addr() - view.memory.as_ptr().addr();
+        let skipped = ptr.addr() - SysMemBackend::as_ptr(view.memory).addr();
         // SAFETY: the caller's promise.
         let memory = unsafe { SysMemBackend::project_view(view.memory, ptr) };
         CoherentView { memory, dma_addr: view.dma_addr + skipped as DmaAddress }

@@ -2,7 +2,7 @@
 
 use super::{copy_like_an_address, IoBackend, IoBase, IoCapable, IoCopyable, Mmio, MmioBackend};
 use crate::{machine, ptr::KnownSize};
-use core::{marker::PhantomData, ptr};
+use core::{marker::PhantomData, panic::Location, ptr};
 
 /// A view of memory of the CPU's, with the accesses of `READ_ONCE` and `WRITE_ONCE`.
 ///
@@ -34,8 +34,12 @@ impl<'a, T: ?Sized> SysMem<'a, T> {
     }
 
     /// A pointer to the memory.
+    ///
+    /// If the memory is coherent, the machine reports that it cannot follow what is done to it from now on.
     #[inline(always)]
+    #[track_caller]
     pub fn as_ptr(self) -> *mut T {
+        machine::mem_uncovered(self.ptr.cast(), Location::caller());
         self.ptr
     }
 }

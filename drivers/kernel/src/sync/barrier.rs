@@ -39,16 +39,16 @@ impl MemoryBarrier for Write {
 
 /// What every barrier is. A point: devices may work, and interrupts arrive.
 #[track_caller]
-fn run<T: MemoryBarrier>() {
+fn run<T: MemoryBarrier>(reach: machine::Reach) {
     if super::in_task() {
-        machine::barrier(T::KIND);
+        machine::barrier(T::KIND, reach);
     }
 }
 
 /// Orders memory and device accesses, as all processors and devices see them: `mb(Full)` is C's `mb()`, `mb(Read)` its
 /// `rmb()`, `mb(Write)` its `wmb()`.
 ///
-/// Differs from Linux: the machine takes every barrier for a full one.
+/// It orders relaxed accesses to registers, too. A write to a register that was made before it may still be under way after it.
 ///
 /// # Examples
 ///
@@ -63,25 +63,21 @@ fn run<T: MemoryBarrier>() {
 #[doc(alias = "wmb")]
 #[track_caller]
 pub fn mb<T: MemoryBarrier>(_: T) {
-    run::<T>();
+    run::<T>(machine::Reach::All);
 }
 
-/// Orders memory accesses as other processors see them; for what devices see use [`dma_mb`].
-///
-/// Differs from Linux: the machine takes every barrier for a full one.
+/// Orders memory accesses as other processors see them; for what devices see use [`dma_mb`]: to them it orders nothing.
 #[doc(alias = "smp_rmb")]
 #[doc(alias = "smp_wmb")]
 #[track_caller]
 pub fn smp_mb<T: MemoryBarrier>(_: T) {
-    run::<T>();
+    run::<T>(machine::Reach::Cpus);
 }
 
-/// Orders accesses to memory that is shared with devices, as these see them.
-///
-/// Differs from Linux: the machine takes every barrier for a full one.
+/// Orders accesses to memory that is shared with devices, as these see them. Relaxed accesses to registers it does not order.
 #[doc(alias = "dma_rmb")]
 #[doc(alias = "dma_wmb")]
 #[track_caller]
 pub fn dma_mb<T: MemoryBarrier>(_: T) {
-    run::<T>();
+    run::<T>(machine::Reach::Memory);
 }

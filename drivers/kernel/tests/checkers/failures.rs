@@ -1,36 +1,21 @@
 //! Systematic failure injection: each call that can fail does, one after the other.
 
-use bringup_bench::{rt, Bench, Report};
-use bringup_core::choice::{Chooser, Point};
+use bringup_bench::{explore::FailNth, rt, Bench, Report};
 use bringup_core::trace::Event;
 use bringup_devices::Edu;
 
 use crate::{Bug, BRINGUP_MODULE};
 
-/// Fails the n-th thing that can fail, from 0.
-struct FailNth(usize);
-
-impl Chooser for FailNth {
-    fn choose(&mut self, point: Point, _options: u32) -> u32 {
-        if point != Point::Allocation {
-            return 0;
-        }
-        let fails = self.0 == 0;
-        self.0 = self.0.wrapping_sub(1);
-        u32::from(fails)
-    }
-}
-
 /// The life with this bug in which the n-th thing fails.
-fn live(bug: Bug, n: usize) -> Report {
-    let bench = Bench::builder().device("edu", Edu::default()).chooser(FailNth(n)).trace(true).build().unwrap();
+fn live(bug: Bug, n: u32) -> Report {
+    let bench = Bench::builder().device("edu", Edu::default()).chooser(FailNth::new(n)).trace(true).build().unwrap();
     let _ = bench.load_with(&BRINGUP_MODULE, &[("bug", &(bug as u32).to_string())]);
     bench.finish()
 }
 
 /// All lives until the first in which nothing failed.
 fn lives(bug: Bug) -> impl Iterator<Item = Report> {
-    (0..).map(move |n| live(bug, n)).take_while(|report| report.stats.failed_allocations > 0)
+    (1..).map(move |n| live(bug, n)).take_while(|report| report.stats.failed_allocations > 0)
 }
 
 #[test]
@@ -75,7 +60,7 @@ fn a_misc_device_can_be_refused() {
             Err(-19)
         }
     }
-    let bench = Bench::builder().chooser(FailNth(0)).build().unwrap();
+    let bench = Bench::builder().chooser(FailNth::new(1)).build().unwrap();
     let refused = bench.run("user", || rt::file::misc_register("nothing", std::rc::Rc::new(Nothing)));
     assert_eq!(refused.unwrap(), Err(-12));
     assert!(bench.finish().is_clean());

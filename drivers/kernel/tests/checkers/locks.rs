@@ -32,17 +32,23 @@ impl Locks {
     }
 }
 
+struct Timer(fn(&Locks), *const Locks);
+
+/// Runs a timer's handler.
+///
+/// # Safety
+///
+/// The data is a `Timer` whose locks are alive.
+unsafe fn fire(data: *const ()) -> u32 {
+    // SAFETY: The caller's contract.
+    let timer = unsafe { &*data.cast::<Timer>() };
+    // SAFETY: As above.
+    timer.0(unsafe { &*timer.1 });
+    0
+}
+
 /// Runs `body` as a process, and with it `handler` in a timer's callback a microsecond later.
 fn with_handler(handler: fn(&Locks), body: impl FnOnce(&Locks)) -> Report {
-    struct Timer(fn(&Locks), *const Locks);
-    // SAFETY: The callback's only caller passes a `Timer` whose locks are alive.
-    unsafe fn fire(data: *const ()) -> u32 {
-        // SAFETY: As above.
-        let timer = unsafe { &*data.cast::<Timer>() };
-        // SAFETY: As above.
-        timer.0(unsafe { &*timer.1 });
-        0
-    }
     let bench = Bench::builder().build().unwrap();
     bench
         .run("user", || {
@@ -163,6 +169,89 @@ fn a_lock_that_is_only_taken_under_a_handlers_lock_is_silent() {
         },
     );
     assert!(report.is_clean());
+}
+
+#[test]
+fn a_timer_that_is_cancelled_under_a_lock_of_its_callback_is_found() {
+    let report = with_handler(
+        |locks| *locks.events.lock() += 1,
+        |locks| {
+            rt::sleep(2_000);
+            let _events = locks.events.lock();
+            // SAFETY: Nothing calls it: it is cancelled at once.
+            let callback = unsafe { rt::Callback::new(fire, core::ptr::null()) };
+            rt::time::hrtimer_start(1, rt::time::now() + 1_000_000, callback);
+            rt::time::hrtimer_cancel(1);
+        },
+    );
+    assert_eq!(report.rules(), ["lock-order"]);
+    assert!(report.findings[0].what.starts_with("the end of a timer's callback is waited for"));
+}
+
+#[test]
+fn a_timer_that_is_cancelled_without_its_lock_is_silent() {
+    let report = with_handler(
+        |locks| *locks.events.lock() += 1,
+        |locks| {
+            rt::sleep(2_000);
+            *locks.events.lock() += 1;
+            // SAFETY: Nothing calls it: it is cancelled at once.
+            let callback = unsafe { rt::Callback::new(fire, core::ptr::null()) };
+            rt::time::hrtimer_start(1, rt::time::now() + 1_000_000, callback);
+            rt::time::hrtimer_cancel(1);
+        },
+    );
+    assert!(report.is_clean());
+}
+
+/// Takes a mutex in the thread of a handler, and gives the handler back with the mutex held, or not.
+fn threaded(held: bool) -> Report {
+    unsafe fn wake(_data: *const ()) -> u32 {
+        rt::irq::irqreturn::WAKE_THREAD
+    }
+    unsafe fn thread(data: *const ()) -> u32 {
+        // SAFETY: The callback's data are the locks, which outlive the registration.
+        *unsafe { &*data.cast::<Locks>() }.first.lock() += 1;
+        rt::irq::irqreturn::HANDLED
+    }
+    let bench = Bench::builder().device("edu", bringup_devices::Edu::default()).build().unwrap();
+    let device = bench.with_bus(|bus| bus.find("edu")).unwrap();
+    bench
+        .run("driver", || {
+            let locks = Locks::new();
+            rt::pci::enable_device_mem(device);
+            rt::pci::set_master(device);
+            let (bar, _) = rt::pci::iomap(device, 0).unwrap();
+            let kinds = rt::irq::IrqKinds { msi: true, ..Default::default() };
+            let irq = rt::irq::alloc_vectors(device, 1, 1, kinds).unwrap().first;
+            let data: *const Locks = &raw const *locks;
+            // SAFETY: The locks outlive the registration.
+            let (wake, thread) =
+                unsafe { (rt::Callback::new(wake, data.cast()), rt::Callback::new(thread, data.cast())) };
+            let id = rt::irq::request_irq(irq, 0, "edu", wake, Some(thread)).unwrap();
+            rt::mmio_write(bar + 0x60, 4, 1, false);
+            rt::sleep(100_000);
+            rt::mmio_write(bar + 0x64, 4, 1, false);
+            let guard = held.then(|| locks.first.lock());
+            rt::irq::free_irq(irq, id);
+            drop(guard);
+            rt::irq::free_vectors(device);
+            rt::pci::iounmap(bar);
+        })
+        .unwrap();
+    bench.finish()
+}
+
+#[test]
+fn a_handler_that_is_taken_back_under_a_lock_of_its_thread_is_found() {
+    let report = threaded(true);
+    assert_eq!(report.rules(), ["lock-order"]);
+    assert!(report.findings[0].what.starts_with("the end of the thread of handler edu is waited for"));
+}
+
+#[test]
+fn a_handler_that_is_taken_back_without_the_lock_of_its_thread_is_silent() {
+    assert!(threaded(false).is_clean());
 }
 
 #[test]

@@ -4,6 +4,7 @@ use bringup_bench::{rt, Bench, Report};
 use bringup_core::fault::{Behaviour, Fault, Verb};
 use bringup_core::Plan;
 use bringup_devices::Edu;
+use kernel::prelude::*;
 
 /// Runs `body` with the address of the registers of an edu whose identification reads as ones, and with shared memory in which
 /// the device says 0x1234 at offset 4.
@@ -54,6 +55,15 @@ fn a_length_from_a_copied_structure_is_found() {
         let len = u16::from_le_bytes([copy[4], copy[5]]);
         let buffer = std::vec![0u8; 64];
         assert_eq!(buffer[usize::from(len)..].len(), 1);
+    });
+    assert_eq!(report.rules(), ["unchecked-device-value"]);
+}
+
+#[test]
+fn an_allocation_of_as_much_as_the_device_said_is_found() {
+    let report = life(|address, _| {
+        let count = rt::mmio_read(address, 4, false) as usize;
+        assert!(KVec::<u64>::with_capacity(count, GFP_KERNEL).is_err());
     });
     assert_eq!(report.rules(), ["unchecked-device-value"]);
 }

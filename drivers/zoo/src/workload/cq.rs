@@ -77,3 +77,19 @@ pub fn interrupted(bench: &Bench, trouble: &mut Trouble) {
     let _ = bench.join(&job);
     copy(bench, trouble);
 }
+
+/// Copies all that the buffers hold.
+pub fn full(bench: &Bench, trouble: &mut Trouble) {
+    let Some(file) = trouble.check("open", bench.open("cq")) else { return };
+    copy_once(&file, 0, 1024, trouble);
+}
+
+/// Copies so often that the counters pass 256.
+pub fn many(bench: &Bench, trouble: &mut Trouble) {
+    let Some(file) = trouble.check("open", bench.open("cq")) else { return };
+    for round in 0..18 {
+        if !copy_once(&file, round, 1024, trouble) {
+            return;
+        }
+    }
+}

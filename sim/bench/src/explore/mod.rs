@@ -28,4 +28,4 @@ pub use distinct::Distinct;
 pub use found::{Cause, Found};
 pub use pct::Pct;
 pub use plan::FailNth;
-pub use shrink::{fails_with, shrink};
+pub use shrink::{fails_with, shrink, shrink_within};

@@ -13,8 +13,13 @@ const MOST_TRIES: u32 = 20_000;
 /// longer than needed. Deterministic. If `fails` does not hold for `stream` itself, `stream` is what comes back.
 ///
 /// `fails` runs the life; see [`fails_with`].
-pub fn shrink(stream: &[u8], mut fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
-    let mut tries = Tries { fails: &mut fails, left: MOST_TRIES };
+pub fn shrink(stream: &[u8], fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
+    shrink_within(stream, MOST_TRIES, fails)
+}
+
+/// As [`shrink`], with at most `most` lives.
+pub fn shrink_within(stream: &[u8], most: u32, mut fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
+    let mut tries = Tries { fails: &mut fails, left: most };
     let mut best = trimmed(stream.to_vec());
     if !tries.fails(&best) {
         return stream.to_vec();

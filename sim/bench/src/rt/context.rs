@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-pub use bringup_core::Barrier;
+pub use bringup_core::{Barrier, Reach};
 
 use super::point::AtPoint;
 use crate::machine::{Machine, try_with};
@@ -127,13 +127,13 @@ pub fn moment() {
     super::point::point_after(STEP);
 }
 
-/// A memory barrier. A point: devices may work, and interrupts arrive. The machine takes every barrier for a full one; monitors are
-/// told which it was.
+/// A memory barrier. A point: devices may work, and interrupts arrive.
 #[track_caller]
-pub fn barrier(kind: Barrier) {
+pub fn barrier(kind: Barrier, reach: Reach) {
     let place = Location::caller();
     let at = try_with(|m| {
         m.bus.fabric.advance(STEP);
+        m.bus.fabric.cpu_barrier(kind, reach);
         super::watch::show_barrier(m, kind, place);
         m.at_point()
     });

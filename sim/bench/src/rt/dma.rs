@@ -51,7 +51,8 @@ struct Streaming {
     ledger: LedgerId,
 }
 
-/// Says which addresses the device can use (`dma_set_mask`, `dma_set_coherent_mask`).
+/// Says which addresses the device can use (`dma_set_mask`, `dma_set_coherent_mask`). Where those above 4 GiB are among them it is a
+/// choice whether the device's addresses are from there.
 ///
 /// # Errors
 /// `EIO` for a mask under which no memory can be reached (less than 24 bits).
@@ -76,6 +77,10 @@ pub fn set_masks(device: DeviceId, streaming: Option<u64>, coherent: Option<u64>
         let dma = &mut m.device(device).dma;
         dma.mask = streaming.unwrap_or(dma.mask);
         dma.coherent_mask = coherent.unwrap_or(dma.coherent_mask);
+        let wide = dma.mask.min(dma.coherent_mask) > DEFAULT_MASK;
+        if wide && m.bus.fabric.choices.choose(Point::Model, 2) != 0 {
+            m.bus.port(device).io_space().start_high();
+        }
         Ok(())
     })
 }
@@ -124,6 +129,7 @@ pub fn alloc_coherent(device: DeviceId, len: usize, may_sleep: bool) -> Result<C
         let ledger = m.take(Kind::Mapping, Some(device), Some(place), (iova, len as u64), "");
         m.bus.fabric.choices.history.cpu_stores(iova);
         m.device(device).dma.coherent.push((iova, ledger));
+        m.bus.fabric.coherent_allocated(device, physical.0, len as u64, place);
         m.map_event(device, iova, len as u64, Direction::Bidirectional, MappingKind::Coherent, place);
         let cpu = m.bus.fabric.ram.host_address(physical).and_then(NonNull::new).ok_or(ENOMEM)?;
         Ok(Coherent { cpu, iova })
@@ -143,6 +149,7 @@ pub fn free_coherent(device: DeviceId, iova: u64) {
         {
             m.check_sleep("the release of the coherent memory allocated here", place);
         }
+        m.bus.fabric.coherent_freed(device, mapping.physical.0, iova, mapping.len);
         // Memory is dropped without saying where; where it came from is the line that helps.
         m.bus.show_unmapped(device, iova, mapping.len, mapping.place);
         m.follow_watches();
@@ -237,6 +244,7 @@ pub unsafe fn unmap_streaming(device: DeviceId, id: u32) {
         let at = m.now();
         for (iova, len) in &streaming.segments {
             m.bus.port(device).io_space().unmap(*iova, at);
+            m.bus.fabric.memory_released(device, *iova, *len);
             m.bus.show_unmapped(device, *iova, *len, None);
             m.event(|| Event::Unmap { device, iova: *iova, len: *len });
         }

@@ -371,9 +371,30 @@ pub fn synchronize(irq: u32) {
         })
     };
     super::sched::might_sleep_at("synchronize_irq", place);
+    let threads: Vec<(u32, &'static str, Place)> = with(|m| {
+        let handlers = m.irqs.descs.get(&irq).map(|desc| desc.handlers.as_slice()).unwrap_or_default();
+        handlers.iter().filter(|h| h.thread.is_some()).map(|h| (h.id, h.name, h.place)).collect()
+    });
+    for (id, name, handler) in threads {
+        super::lock::activity_awaited(thread_class(handler), thread_key(id), place, || thread_name(name));
+    }
     while busy() {
         task::wait(irq_key(irq), None, false, "synchronize_irq", place);
     }
+}
+
+/// How the lock checker knows the thread of a handler that was registered here.
+fn thread_class(place: Place) -> (usize, usize) {
+    (std::ptr::from_ref(place).addr(), 1)
+}
+
+fn thread_key(id: u32) -> usize {
+    // Below any address, and none of the irqs'.
+    id as usize + 0x10_0000
+}
+
+fn thread_name(name: &str) -> String {
+    format!("the thread of handler {name}")
 }
 
 fn irq_key(irq: u32) -> usize {
@@ -404,6 +425,9 @@ pub(crate) fn handle(irq: u32) {
         if desc.pending > 0 {
             desc.pending -= 1;
             m.irqs.pending -= 1;
+            let stamp = desc.stamps[0];
+            desc.stamps[0] = desc.stamps[1];
+            m.bus.fabric.cpu_takes_message(stamp);
         }
         Some(m.bus.fabric.context.clone())
     });
@@ -439,7 +463,7 @@ pub(crate) fn handle(irq: u32) {
         if let Some(desc) = m.irqs.descs.get_mut(&irq) {
             desc.running -= 1;
         }
-        m.irqs.leave();
+        m.leave_irq();
         m.book_irq(irq, claimed);
         if let Some(outer) = outer {
             m.bus.fabric.context = outer;
@@ -466,19 +490,21 @@ fn wake_thread(irq: u32, id: u32) {
             return None;
         }
         handler.thread_active = true;
-        let (oneshot, name) = (handler.oneshot, handler.name);
+        let (oneshot, name, place) = (handler.oneshot, handler.name, handler.place);
         if oneshot {
             desc.disabled += 1;
         }
-        Some((thread, oneshot, format!("irq/{irq}-{name}")))
+        Some((thread, oneshot, name, place))
     });
-    let Some((thread, oneshot, name)) = spawn else { return };
+    let Some((thread, oneshot, name, place)) = spawn else { return };
     task::spawn(
-        name,
+        format!("irq/{irq}-{name}"),
         false,
         Box::new(move || {
             loop {
+                super::lock::activity_begins(thread_class(place), thread_key(id), place, || thread_name(name));
                 thread.call();
+                super::lock::activity_ends(thread_key(id));
                 let again = with(|m| {
                     let handler =
                         m.irqs.descs.get_mut(&irq).and_then(|desc| desc.handlers.iter_mut().find(|h| h.id == id));

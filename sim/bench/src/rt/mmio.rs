@@ -2,16 +2,18 @@
 
 use std::panic::Location;
 
-use bringup_core::Finding;
+use bringup_core::dma::RAM_BASE;
+use bringup_core::{Access, Finding, Place};
 
 use super::pci::{IoMap, MAP_BASE, MAP_SHIFT};
+use super::point::AtPoint;
 use super::{follow, watch};
 use crate::heard::{self, Origin};
-use crate::machine::{Machine, with};
+use crate::machine::{Machine, try_with, with};
 use crate::rules;
 
 impl Machine {
-    fn iomap_at(&mut self, address: usize, verb: &str, place: bringup_core::Place) -> Option<(IoMap, u64)> {
+    fn iomap_at(&mut self, address: usize, verb: &str, place: Place) -> Option<(IoMap, u64)> {
         let index = (address.wrapping_sub(MAP_BASE)) >> MAP_SHIFT;
         let offset = (address & ((1 << MAP_SHIFT) - 1)) as u64;
         match self.iomaps.get(index) {
@@ -41,16 +43,21 @@ impl Machine {
     }
 }
 
-/// Reads `width` bytes from a mapped BAR; all ones when it cannot. A point.
+/// Reads `width` bytes from a mapped BAR; all ones when it cannot. `relaxed`: loads from memory after it may have been made before
+/// it. A point.
 #[inline]
 #[track_caller]
-pub fn mmio_read(address: usize, width: u8, _relaxed: bool) -> u64 {
+pub fn mmio_read(address: usize, width: u8, relaxed: bool) -> u64 {
     let place = Location::caller();
     let (value, at) = with(|m| {
         m.last_place = Some(place);
         let value = match m.iomap_at(address, "read", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
-                let value = m.bus.bar_read(map.device, map.bar, offset, width, Some(place));
+                let value = if relaxed {
+                    m.bus.bar_read_relaxed(map.device, map.bar, offset, width, place)
+                } else {
+                    m.bus.bar_read(map.device, map.bar, offset, width, Some(place))
+                };
                 m.hear(Origin::Bar { device: map.device, bar: map.bar, offset }, value, place);
                 value
             }
@@ -63,16 +70,18 @@ pub fn mmio_read(address: usize, width: u8, _relaxed: bool) -> u64 {
     value
 }
 
-/// Writes `width` bytes to a mapped BAR. A point.
+/// Writes `width` bytes to a mapped BAR; they arrive when the chooser says, at the latest before a read of the device returns.
+/// `relaxed`: stores to memory before it may land after it. A point.
 #[inline]
 #[track_caller]
-pub fn mmio_write(address: usize, width: u8, value: u64, _relaxed: bool) {
+pub fn mmio_write(address: usize, width: u8, value: u64, relaxed: bool) {
     let place = Location::caller();
     let at = with(|m| {
         m.last_place = Some(place);
         match m.iomap_at(address, "write", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
-                m.bus.bar_write(map.device, map.bar, offset, width, value, Some(place));
+                let at = Access { bar: map.bar, offset, width };
+                m.bus.bar_post(map.device, at, value, relaxed, Some(place));
                 // A monitor may want to see memory from here on: a queue was enabled.
                 m.follow_watches();
             }
@@ -88,7 +97,7 @@ pub fn mmio_write(address: usize, width: u8, value: u64, _relaxed: bool) {
 
 impl Machine {
     #[cold]
-    fn out_of_map(&mut self, map: &IoMap, offset: u64, width: u8, verb: &str, place: bringup_core::Place) -> u64 {
+    fn out_of_map(&mut self, map: &IoMap, offset: u64, width: u8, verb: &str, place: Place) -> u64 {
         let what =
             format!("{width}-byte {verb} at BAR {} offset {offset:#x}; only {:#x} bytes are mapped", map.bar, map.len);
         let name = self.device_name(map.device);
@@ -97,37 +106,61 @@ impl Machine {
     }
 }
 
-/// Reads 1, 2, 4 or 8 bytes of ordinary or coherent memory, untorn.
+/// Reads 1, 2, 4 or 8 bytes of ordinary or coherent memory, untorn. Of coherent memory the memory model says which value it gets.
+/// A point if the memory is coherent.
 ///
 /// # Safety
 /// `ptr` must be aligned and valid for a read of `width` bytes.
 #[inline]
 #[track_caller]
 pub unsafe fn mem_read(ptr: *const u8, width: u8) -> u64 {
-    if watch::is_watched(ptr, width.into()) {
-        watch::show_access(ptr, width.into(), false, Location::caller());
-    }
-    // SAFETY: the caller's contract. Volatile, because a device may have written in between.
-    let value = unsafe {
-        match width {
-            1 => u64::from(ptr.read_volatile()),
-            2 => u64::from(ptr.cast::<u16>().read_volatile()),
-            4 => u64::from(ptr.cast::<u32>().read_volatile()),
-            _ => ptr.cast::<u64>().read_volatile(),
-        }
+    // SAFETY: the caller's contract.
+    let newest = || unsafe { load(ptr, width) };
+    let value = match watch::offset(ptr) {
+        Some(offset) => follow_load(ptr, offset, width, Location::caller(), newest),
+        None => newest(),
     };
     heard::loaded(ptr, value, Location::caller());
     follow::loaded(value);
     value
 }
 
-/// Writes 1, 2, 4 or 8 bytes of ordinary or coherent memory, untorn.
+/// Writes 1, 2, 4 or 8 bytes of ordinary or coherent memory, untorn. When a device sees it is up to the memory model. A point if
+/// the memory is coherent.
 ///
 /// # Safety
 /// `ptr` must be aligned and valid for a write of `width` bytes.
 #[inline]
 #[track_caller]
 pub unsafe fn mem_write(ptr: *mut u8, width: u8, value: u64) {
+    // SAFETY: the caller's contract.
+    let land = || unsafe { store(ptr, width, value) };
+    follow::stored(value);
+    match watch::offset(ptr) {
+        Some(offset) => follow_store(ptr, offset, width, value, Location::caller(), land),
+        None => land(),
+    }
+}
+
+/// # Safety
+/// `ptr` must be aligned and valid for a read of `width` bytes.
+#[inline]
+unsafe fn load(ptr: *const u8, width: u8) -> u64 {
+    // SAFETY: the caller's contract. Volatile, because a device may have written in between.
+    unsafe {
+        match width {
+            1 => u64::from(ptr.read_volatile()),
+            2 => u64::from(ptr.cast::<u16>().read_volatile()),
+            4 => u64::from(ptr.cast::<u32>().read_volatile()),
+            _ => ptr.cast::<u64>().read_volatile(),
+        }
+    }
+}
+
+/// # Safety
+/// `ptr` must be aligned and valid for a write of `width` bytes.
+#[inline]
+unsafe fn store(ptr: *mut u8, width: u8, value: u64) {
     // SAFETY: the caller's contract. Volatile, because a device may look.
     unsafe {
         match width {
@@ -137,9 +170,34 @@ pub unsafe fn mem_write(ptr: *mut u8, width: u8, value: u64) {
             _ => ptr.cast::<u64>().write_volatile(value),
         }
     }
-    follow::stored(value);
-    if watch::is_watched(ptr, width.into()) {
-        watch::show_access(ptr, width.into(), true, Location::caller());
+}
+
+fn follow_load(ptr: *const u8, offset: u64, width: u8, place: Place, newest: impl Fn() -> u64) -> u64 {
+    let followed = try_with(|m| {
+        let value = m.bus.fabric.cpu_load(RAM_BASE + offset, width.into(), newest(), place);
+        if watch::is_watched(ptr, width.into()) {
+            watch::show_access(m, offset, width.into(), false, place);
+        }
+        (value, m.at_access())
+    });
+    let Some((value, at)) = followed else { return newest() };
+    at.pass();
+    value
+}
+
+fn follow_store(ptr: *const u8, offset: u64, width: u8, value: u64, place: Place, land: impl Fn()) {
+    let at = try_with(|m| {
+        if m.bus.fabric.cpu_store(RAM_BASE + offset, width.into(), value, place) {
+            land();
+        }
+        if watch::is_watched(ptr, width.into()) {
+            watch::show_access(m, offset, width.into(), true, place);
+        }
+        m.at_access()
+    });
+    match at {
+        Some(at) => at.pass(),
+        None => land(),
     }
 }
 
@@ -153,6 +211,10 @@ const MOST_STRUCTURE: usize = 32;
 #[inline]
 #[track_caller]
 pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
+    if let Some(offset) = watch::offset(from) {
+        let place = Location::caller();
+        try_with(|m| m.bus.fabric.cpu_copied_from(RAM_BASE + offset, len, place));
+    }
     // SAFETY: the caller's contract. What a device writes meanwhile comes from the same thread.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
     if len <= MOST_STRUCTURE {
@@ -167,15 +229,55 @@ pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
 /// # Safety
 /// `to` must be valid for writes and `from` for reads of `len` bytes, and they must not overlap.
 #[inline]
+#[track_caller]
 pub unsafe fn mem_copy_to(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller's contract. A device looks from the same thread.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    if let Some(offset) = watch::offset(to) {
+        let place = Location::caller();
+        try_with(|m| m.bus.fabric.cpu_copied_to(RAM_BASE + offset, len, place));
+    }
     follow::stored(len as u64);
 }
 
-/// Whether monitors want to know of accesses to any of these bytes: what copies large pieces word by word asks once.
+/// Whether accesses to any of these bytes must be made word by word: monitors want to know of them, or choices are taken for them.
 #[inline]
 #[must_use]
 pub fn mem_is_watched(ptr: *const u8, len: usize) -> bool {
+    let Some(offset) = watch::offset(ptr) else { return false };
     watch::is_watched(ptr, len)
+        || try_with(|m| m.bus.fabric.order.is_loose() && m.bus.fabric.order.follows(RAM_BASE + offset)) == Some(true)
+}
+
+/// Says that coherent memory was filled through a pointer before the device was told of it. Nothing for other memory.
+pub fn mem_filled(ptr: *const u8, len: usize, place: Place) {
+    if let Some(offset) = watch::offset(ptr) {
+        try_with(|m| m.bus.fabric.coherent_filled(RAM_BASE + offset, len, place));
+    }
+}
+
+/// Says that a raw pointer into coherent memory was given away: the allocation cannot be followed any more. Nothing for other
+/// memory.
+pub fn mem_uncovered(ptr: *const u8, place: Place) {
+    if let Some(offset) = watch::offset(ptr) {
+        try_with(|m| m.bus.fabric.coherent_uncovered(RAM_BASE + offset, place));
+    }
+}
+
+impl Machine {
+    /// What is to be done after an access to memory: as at other points, except that it is not counted as an operation.
+    #[inline]
+    fn at_access(&mut self) -> AtPoint {
+        if self.crashed || self.tasks.current.is_none() {
+            return AtPoint::GoOn;
+        }
+        self.bus.land_some();
+        if self.something_is_due() {
+            AtPoint::Deliver
+        } else if self.preempts_here() {
+            AtPoint::Yield
+        } else {
+            AtPoint::GoOn
+        }
+    }
 }

@@ -124,9 +124,9 @@ fn locked_up() -> ! {
         if let Some(word) = m.heard.most_read(run).filter(|word| word.times >= operations / 8 + 1) {
             let what = format!("{} read {} times in a row, and {how_long}", word.origin, word.times);
             let finding = Finding::new(&rules::SPIN_WITHOUT_BOUND, what).at_place(Some(word.place));
-            m.report(finding.note(format!("it last read as {:#x}", word.value)));
+            m.report_explained(finding.note(format!("it last read as {:#x}", word.value)));
         } else {
-            m.find(&rules::WATCHDOG_LOCKUP, how_long, place);
+            m.report_explained(Finding::new(&rules::WATCHDOG_LOCKUP, how_long).at_place(place));
         }
     });
     task::die();
@@ -141,6 +141,7 @@ impl Machine {
         }
         // The processor has come one step further.
         self.bus.fabric.choices.history.cpu(1);
+        self.bus.land_some();
         if self.is_locked_up() || self.something_is_due() || self.stalls_here() {
             AtPoint::Deliver
         } else if self.preempts_here() {
@@ -290,7 +291,8 @@ impl Machine {
                 self.after_free(message.device, message.data, &freed);
                 continue;
             }
-            if desc.pending < 2 {
+            if let Some(slot) = desc.stamps.get_mut(usize::from(desc.pending)) {
+                *slot = message.stamp;
                 desc.pending += 1;
                 self.irqs.pending += 1;
             }
@@ -420,6 +422,18 @@ impl Machine {
         self.bus.fabric.choices.history.cpu(3);
         self.bus.fabric.advance(IRQ_ENTRY);
         self.stats.interrupts += 1;
+        // Every run of a handler is a context of its own; the upper half of the numbers is theirs.
+        self.handlers = self.handlers.wrapping_add(1);
+        let outer = self.bus.fabric.order.set_context(self.handlers | 1 << 31);
+        self.interrupted.push(outer);
+    }
+
+    /// Leaves interrupt context.
+    pub(crate) fn leave_irq(&mut self) {
+        self.irqs.leave();
+        if let Some(outer) = self.interrupted.pop() {
+            self.bus.fabric.order.set_context(outer);
+        }
     }
 
     pub(crate) fn irq_event(&mut self, event: impl FnOnce() -> Event) {

@@ -21,7 +21,7 @@ pub(crate) struct Row {
 impl Row {
     /// Caught with every seed, by what is meant to catch it.
     pub(crate) fn is_caught(&self) -> bool {
-        self.hunts.iter().all(|hunt| hunt.by.is_some())
+        !self.hunts.is_empty() && self.hunts.iter().all(|hunt| hunt.by.is_some())
     }
 
     /// How often something was found in lives of the twin.

@@ -4,6 +4,7 @@ mod command;
 mod conform;
 mod driver_file;
 mod edu;
+mod explore;
 mod hang;
 mod killed;
 mod parity;

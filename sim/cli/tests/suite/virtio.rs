@@ -242,7 +242,7 @@ fn packets_of_the_trace_are_those_that_were_sent_and_came_back() {
     room.put("file", pattern(3 * 1400));
     let report = room.bringup("run virtio_net --input file --trace packets.pcapng --json").json();
     assert_eq!((&report["exit"], &report["exercise"]["sent"]["packets"]), (&json!(0), &json!(3)), "{report}");
-    let packets = bringup_devices::virtio::net::read_packets(&room.path("packets.pcapng")).unwrap();
+    let packets = bringup_devices::virtio::read_packets(&room.path("packets.pcapng")).unwrap();
     let holding = |piece: &[u8]| packets.iter().filter(|(_, packet)| packet.ends_with(piece)).count();
     // The default peer sends everything back.
     assert_eq!(pattern(3 * 1400).chunks(1400).map(holding).collect::<Vec<_>>(), [2, 2, 2]);

@@ -1,6 +1,6 @@
 //! A device's view of the machine's memory, which remembers translations as an IOMMU does.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::iter::FusedIterator;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use vm_memory::{
     VolatileSlice,
 };
 
-use super::{IoSpace, Ram};
+use super::{IoSpace, MappingKind, Ram};
 
 /// A device's view of the machine's memory. It is a vm-memory `GuestMemory`, so code written against that (rust-vmm's
 /// `virtio-queue` and others) runs on it, and every access is translated and checked as the device's own DMA is.
@@ -23,6 +23,28 @@ use super::{IoSpace, Ram};
 pub struct DeviceMemory {
     behind: IommuMemory<GuestMemoryMmap, IoSpace>,
     known: RefCell<Known>,
+    logging: Cell<Logging>,
+    log: RefCell<Vec<Logged>>,
+}
+
+/// What is kept of accesses to coherent memory, for the memory model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Logging {
+    /// Nothing.
+    Off,
+    /// Where they were.
+    Accesses,
+    /// And what was there before a store.
+    Old,
+}
+
+/// An access to coherent memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Logged {
+    pub(crate) physical: u64,
+    pub(crate) len: usize,
+    /// For a store, what was there before, if that is kept; `None` for a load.
+    pub(crate) old: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +61,7 @@ struct Range {
     len: u64,
     physical: u64,
     permissions: Permissions,
+    coherent: bool,
 }
 
 /// A view of `ram` through an I/O address space of its own.
@@ -47,6 +70,8 @@ pub fn device_memory(ram: &Ram) -> DeviceMemory {
     DeviceMemory {
         behind: IommuMemory::new(ram.memory().clone(), IoSpace::new(), true, ()),
         known: RefCell::new(Known { generation: 0, ranges: Vec::new() }),
+        logging: Cell::new(Logging::Off),
+        log: RefCell::default(),
     }
 }
 
@@ -115,6 +140,12 @@ impl DeviceMemory {
     /// may master the bus.
     #[inline]
     pub(crate) fn locate(&self, iova: u64, len: u64) -> Option<(GuestAddress, Permissions)> {
+        self.find(iova, len).map(|(at, permissions, _)| (at, permissions))
+    }
+
+    /// As [`locate`](Self::locate); and whether the mapping is coherent.
+    #[inline]
+    fn find(&self, iova: u64, len: u64) -> Option<(GuestAddress, Permissions, bool)> {
         let mut known = self.known.borrow_mut();
         if known.generation != self.iommu().generation.load(Ordering::Acquire) {
             known.copy(self.iommu());
@@ -123,7 +154,7 @@ impl DeviceMemory {
         let range = known.ranges.get(after.checked_sub(1)?)?;
         let skipped = iova - range.iova;
         let inside = skipped < range.len && len <= range.len - skipped;
-        inside.then(|| (GuestAddress(range.physical + skipped), range.permissions))
+        inside.then(|| (GuestAddress(range.physical + skipped), range.permissions, range.coherent))
     }
 
     /// Where the bytes lie, if the device may reach them so when it may master the bus.
@@ -133,14 +164,69 @@ impl DeviceMemory {
         permissions.allow(access).then_some(at)
     }
 
+    /// Whether the device may reach them so, and need not tell anybody.
+    fn resolve_open(&self, iova: u64, len: u64, access: Permissions) -> bool {
+        self.iommu().is_passing() && self.resolve(iova, len, access).is_some()
+    }
+
     /// The bytes, if nothing stands against it and nobody is to be told.
     #[inline]
     fn slice(&self, iova: u64, len: usize, access: Permissions) -> Option<VolatileSlice<'_>> {
         if !self.iommu().is_passing() {
             return None;
         }
-        let at = self.resolve(iova, len as u64, access)?;
+        let (at, permissions, coherent) = self.find(iova, len as u64)?;
+        if !permissions.allow(access) {
+            return None;
+        }
+        if coherent && self.logging.get() != Logging::Off {
+            self.log(at, len, access);
+        }
         self.behind.get_backend().get_slice(at, len).ok()
+    }
+
+    /// Says what is to be kept of accesses to coherent memory.
+    pub(crate) fn set_logging(&self, logging: Logging) {
+        self.logging.set(logging);
+    }
+
+    /// Whether accesses were kept since they were taken last.
+    #[inline]
+    pub(crate) fn has_log(&self) -> bool {
+        self.logging.get() != Logging::Off && !self.log.borrow().is_empty()
+    }
+
+    /// Takes what was kept of accesses …
+    pub(crate) fn take_log(&self) -> Vec<Logged> {
+        std::mem::take(&mut *self.log.borrow_mut())
+    }
+
+    /// … and gives the empty list back, to be filled again.
+    pub(crate) fn give_log(&self, log: Vec<Logged>) {
+        *self.log.borrow_mut() = log;
+    }
+
+    fn log(&self, at: GuestAddress, len: usize, access: Permissions) {
+        let old = (access != Permissions::Read).then(|| {
+            let mut old = Vec::new();
+            if self.logging.get() == Logging::Old {
+                old.resize(len, 0);
+                let _ = self.behind.get_backend().read_slice(&mut old, at);
+            }
+            old
+        });
+        self.log.borrow_mut().push(Logged { physical: at.0, len, old });
+    }
+
+    /// As [`log`](Self::log), for an access that goes the long way.
+    #[cold]
+    fn log_noted(&self, iova: u64, len: usize, access: Permissions) {
+        if let Some((at, permissions, true)) = self.find(iova, len as u64)
+            && permissions.allow(access)
+            && self.iommu().open.load(Ordering::Relaxed)
+        {
+            self.log(at, len, access);
+        }
     }
 }
 
@@ -156,6 +242,7 @@ impl Known {
             len: mapping.len,
             physical: mapping.physical.0,
             permissions: mapping.direction.permissions(),
+            coherent: mapping.kind == MappingKind::Coherent,
         }));
     }
 }
@@ -165,7 +252,7 @@ impl GuestMemory for DeviceMemory {
     type Bitmap = ();
 
     fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-        self.slice(addr.0, count, access).is_some() || self.behind.check_range(addr, count, access)
+        self.resolve_open(addr.0, count as u64, access) || self.behind.check_range(addr, count, access)
     }
 
     #[inline]
@@ -177,7 +264,12 @@ impl GuestMemory for DeviceMemory {
     ) -> MemoryResult<impl GuestMemorySliceIterator<'a, ()>> {
         match self.slice(addr.0, count, access) {
             Some(slice) => Ok(Slices::Known((count != 0).then_some(slice))),
-            None => self.behind.get_slices(addr, count, access).map(|walk| Slices::Walked(Box::new(walk))),
+            None => {
+                if self.logging.get() != Logging::Off {
+                    self.log_noted(addr.0, count, access);
+                }
+                self.behind.get_slices(addr, count, access).map(|walk| Slices::Walked(Box::new(walk)))
+            }
         }
     }
 }

@@ -73,7 +73,11 @@ impl bindings::mutex {
 
     /// How the lock checker knows it.
     fn lock(&self) -> machine::lock::Lock {
-        machine::lock::Lock { class: (self.class.addr(), self.name.addr()), address: self.key(), spins: false }
+        machine::lock::Lock {
+            class: (self.class.addr(), self.name.addr()),
+            address: self.key(),
+            kind: machine::lock::Kind::Sleeps,
+        }
     }
 
     fn hold(&self) {
@@ -104,8 +108,10 @@ unsafe impl Backend for MutexBackend {
         let (lock, place) = (mutex.lock(), Location::caller());
         if !mutex.held.get() {
             machine::sched::might_sleep_at(WHAT, place);
+            machine::lock::lock_take(&lock, true, place, || super::name(mutex.name).into());
+            return mutex.hold();
         }
-        machine::lock::lock_taking(&lock, true, place, || super::name(mutex.name));
+        machine::lock::lock_taking(&lock, true, place, || super::name(mutex.name).into());
         while mutex.held.get() && !crate::sync::is_dying() {
             if mutex.holder.get() == machine::current_pid() {
                 super::deadlock(mutex.name);
@@ -126,7 +132,7 @@ unsafe impl Backend for MutexBackend {
             return None;
         }
         mutex.hold();
-        machine::lock::lock_take(&mutex.lock(), false, Location::caller(), || super::name(mutex.name));
+        machine::lock::lock_take(&mutex.lock(), false, Location::caller(), || super::name(mutex.name).into());
         Some(())
     }
 

@@ -82,17 +82,16 @@ impl bindings::spinlock_t {
     fn acquire(&self) {
         machine::preempt_disable();
         let place = Location::caller();
-        machine::lock::lock_taking(&self.lock(), true, place, || super::name(self.name));
+        machine::lock::lock_take(&self.lock(), true, place, || super::name(self.name).into());
         if self.held.replace(true) && !crate::sync::is_dying() {
             super::deadlock(self.name);
         }
-        machine::lock::lock_taken(&self.lock(), place);
     }
 
     /// How the lock checker knows it.
     fn lock(&self) -> machine::lock::Lock {
         let address = core::ptr::from_ref(self).addr();
-        machine::lock::Lock { class: (self.class.addr(), self.name.addr()), address, spins: true }
+        machine::lock::Lock { class: (self.class.addr(), self.name.addr()), address, kind: machine::lock::Kind::Spins }
     }
 
     /// As [`acquire`](Self::acquire), unless the lock is held.
@@ -101,7 +100,7 @@ impl bindings::spinlock_t {
         machine::preempt_disable();
         let free = !self.held.replace(true);
         if free {
-            machine::lock::lock_take(&self.lock(), false, Location::caller(), || super::name(self.name));
+            machine::lock::lock_take(&self.lock(), false, Location::caller(), || super::name(self.name).into());
         } else {
             machine::preempt_enable();
         }
