@@ -4,7 +4,11 @@
 //! in, and what is meant to catch it. The driver with the bug and the one without (its twin) are modules of this crate, used by
 //! the same workload in the same machine; [`Bug::live`] and [`Bug::live_twin`] run a life of either.
 
+#[path = "../shell.rs"]
+mod shell;
 mod table;
+#[path = "../../virtio/virtio/mod.rs"]
+mod virtio;
 pub mod workload;
 
 pub use table::Bug;

@@ -5,6 +5,7 @@ use bringup_bench::{Bench, Errno};
 pub mod cq;
 pub mod edu;
 pub mod life;
+pub mod virtqueue;
 
 /// Uses a driver that was loaded, as user space would, and says what went wrong. The module is unloaded after it.
 pub type Workload = fn(&Bench, &mut Trouble);
