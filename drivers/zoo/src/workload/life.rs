@@ -34,6 +34,17 @@ pub fn compute_and_ring(bench: &Bench, trouble: &mut Trouble) {
     }
 }
 
+/// Two processes use `edu_irq` once each, at the same time; several times over.
+pub fn one_each(bench: &Bench, trouble: &mut Trouble) {
+    for _ in 0..6 {
+        let computer = bench.spawn("computer", || open("edu_irq")?.write(&3000_u32.to_le_bytes()));
+        let ringer = bench.spawn("ringer", || open("edu_irq")?.read(&mut [0; 4]));
+        for job in [computer, ringer] {
+            trouble.check("a process", bench.join(&job).and_then(|result| result));
+        }
+    }
+}
+
 /// Takes the device away from `edu_irq` while a process computes and another one rings, as fast as they can.
 pub fn unbind_while_waiting(bench: &Bench, trouble: &mut Trouble) {
     let computer = bench.spawn("computer", || {
