@@ -94,6 +94,12 @@ pub(crate) const KIND: DeviceKind = DeviceKind {
             default: "2000",
             summary: "virtual nanoseconds that a copy takes",
         },
+        OptionDef {
+            name: "fetch_ns",
+            value: ValueKind::Number,
+            default: "200",
+            summary: "virtual nanoseconds that taking a descriptor takes",
+        },
         OptionDef { name: "msix", value: ValueKind::Bool, default: "on", summary: "it has MSI-X, beside its pin" },
         OptionDef {
             name: "odd",
@@ -119,6 +125,7 @@ pub(crate) const KIND: DeviceKind = DeviceKind {
         cq.poll = options.flag("poll").unwrap_or(true);
         cq.geometry.reorder = options.flag("reorder").unwrap_or(false);
         cq.geometry.latency = options.number("latency_ns").unwrap_or(cq.geometry.latency).max(1);
+        cq.geometry.fetch = options.number("fetch_ns").unwrap_or(cq.geometry.fetch).max(1);
         cq.msix = options.flag("msix").unwrap_or(true);
         if let Some(words) = options.text("odd") {
             cq.odd = Oddity::parse(words)?;
@@ -174,7 +181,7 @@ impl Cq {
             poll: true,
             msix: true,
             odd: Oddity::default(),
-            geometry: Geometry { wide: false, split_stores: false, reorder: false, latency: 2_000 },
+            geometry: Geometry { wide: false, split_stores: false, reorder: false, latency: 2_000, fetch: engine::FETCH_NS },
             state: State::default(),
         }
     }

@@ -75,7 +75,8 @@ impl Row {
             0 => String::new(),
             number => {
                 let rules: Vec<&str> = self.twin.others.keys().copied().collect();
-                format!("; {number} FALSE ALARMS on the twin: {}", rules.join(", "))
+                let first = self.twin.first_other.as_deref().unwrap_or_default();
+                format!("; {number} FALSE ALARMS on the twin: {}; first: {first}", rules.join(", "))
             }
         };
         format!("{id:<34} {outcome}{alarms}")
