@@ -15,6 +15,8 @@ use zoo::Bug;
 pub(crate) struct Budget {
     /// The most lives.
     pub(crate) lives: u64,
+    /// How many lives of the twin.
+    pub(crate) twin_lives: u64,
     /// How many threads.
     pub(crate) jobs: usize,
 }
@@ -41,6 +43,7 @@ pub(crate) fn bug(bug: &Bug, seed: u64, budget: Budget) -> Hunt {
 
 /// Runs as many lives of the twin as there may be. Whatever is found is a false alarm.
 pub(crate) fn twin(bug: &Bug, seed: u64, budget: Budget) -> Hunt {
+    let budget = Budget { lives: budget.twin_lives, ..budget };
     explore(seed, budget, |chooser| bug.live_twin(machine(bug, chooser)), |_| false)
 }
 
