@@ -94,6 +94,12 @@ pub(crate) const KIND: DeviceKind = DeviceKind {
             default: "2000",
             summary: "virtual nanoseconds that a copy takes",
         },
+        OptionDef {
+            name: "id_bits",
+            value: ValueKind::Number,
+            default: "16",
+            summary: "how many bits of an id it gives back, 8 to 16: there is hardware that keeps fewer",
+        },
         OptionDef { name: "msix", value: ValueKind::Bool, default: "on", summary: "it has MSI-X, beside its pin" },
         OptionDef {
             name: "odd",
@@ -119,6 +125,10 @@ pub(crate) const KIND: DeviceKind = DeviceKind {
         cq.poll = options.flag("poll").unwrap_or(true);
         cq.geometry.reorder = options.flag("reorder").unwrap_or(false);
         cq.geometry.latency = options.number("latency_ns").unwrap_or(cq.geometry.latency).max(1);
+        cq.geometry.id_mask = match options.number("id_bits").unwrap_or(16) {
+            bits @ 8..=16 => u16::MAX >> (16 - bits),
+            other => return Err(format!("id_bits takes 8 to 16, not {other}")),
+        };
         cq.msix = options.flag("msix").unwrap_or(true);
         if let Some(words) = options.text("odd") {
             cq.odd = Oddity::parse(words)?;
@@ -174,7 +184,7 @@ impl Cq {
             poll: true,
             msix: true,
             odd: Oddity::default(),
-            geometry: Geometry { wide: false, split_stores: false, reorder: false, latency: 2_000 },
+            geometry: Geometry { wide: false, split_stores: false, reorder: false, latency: 2_000, id_mask: u16::MAX },
             state: State::default(),
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Geometry {
     pub(super) reorder: bool,
     /// What a copy takes.
     pub(super) latency: Nanos,
+    /// The bits of an id that are given back.
+    pub(super) id_mask: u16,
 }
 
 /// Where the rings are.
@@ -137,7 +139,7 @@ impl Engine {
         let code = move_bytes(cx, &copy);
         told.error |= code != completion::OK;
         let len = if code == completion::OK { copy.len } else { 0 };
-        let mut done = Completion { len, id: copy.id, code };
+        let mut done = Completion { len, id: copy.id & geometry.id_mask, code };
         if odd.wrong_id && odd.strikes(cx) {
             done.id = if cx.choose(2) == 0 { 0xffff } else { done.id.wrapping_add(1) };
         }

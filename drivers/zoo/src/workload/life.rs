@@ -91,8 +91,8 @@ pub fn ring_and_leave(bench: &Bench, trouble: &mut Trouble) {
 /// Carries bytes with `edu_copy` and compares; looks at registers, also at those that it must not look at.
 pub fn copy(bench: &Bench, trouble: &mut Trouble) {
     let Some(file) = trouble.check("open", bench.open("edu_copy")) else { return };
-    let sent: [u8; 64] = core::array::from_fn(|at| at as u8 ^ 0x5a);
-    let mut back = [0; 64];
+    let sent: [u8; 60] = core::array::from_fn(|at| at as u8 ^ 0x5a);
+    let mut back = [0; 60];
     if trouble.check("write", file.write(&sent)).is_none() {
         return;
     }
@@ -126,8 +126,8 @@ pub fn copy_while_removed(bench: &Bench, trouble: &mut Trouble) {
     let job = bench.spawn("user", || {
         let file = open("edu_copy")?;
         for _ in 0..4 {
-            file.write(&[7; 64])?;
-            file.read(&mut [0; 64])?;
+            file.write(&[7; 60])?;
+            file.read(&mut [0; 60])?;
         }
         Ok::<_, Errno>(())
     });
@@ -145,7 +145,7 @@ pub fn copy_at_once(bench: &Bench, trouble: &mut Trouble) {
     let job = bench.spawn("eager", || {
         for _ in 0..256 {
             if let Ok(file) = open("edu_copy") {
-                return file.write(&[7; 64]).map(drop);
+                return file.write(&[7; 60]).map(drop);
             }
             bringup_bench::rt::sched::sleep(300);
         }
@@ -198,3 +198,16 @@ pub fn alive(bench: &Bench, trouble: &mut Trouble) {
 
 /// Leaves the driver to itself.
 pub fn nothing(_bench: &Bench, _trouble: &mut Trouble) {}
+
+/// Reads from `vstart` until its ring has come round.
+pub fn random(bench: &Bench, trouble: &mut Trouble) {
+    let Some(file) = trouble.check("open", bench.open("vstart")) else { return };
+    for _ in 0..6 {
+        let mut bytes = [0; 64];
+        match trouble.check("read", file.read(&mut bytes)) {
+            Some(64) if bytes != [0; 64] => {}
+            Some(_) => trouble.wrong("the bytes are not random"),
+            None => return,
+        }
+    }
+}
