@@ -297,6 +297,8 @@ impl Edu {
         let mut engine = self.engine.lock();
         if self.wait_until_idle().is_err() {
             dev_warn!(pdev, "the device did not come to rest\n");
+            // A factorial cannot be stopped, but it need not interrupt when nobody listens any more.
+            let _ = self.with_bar(|bar| bar.write_reg(regs::STATUS::from(0)));
         }
         disable_bus_master(pdev);
         *engine = None;

@@ -169,17 +169,11 @@ impl Builder {
         let monitored = bus.has_monitors();
         let mut machine = Machine::new(bus, devices, self.limits, life);
         machine.monitored = monitored;
-        let ram = &machine.bus.fabric.ram;
-        let base = ram.host_address(vm_memory::GuestAddress(bringup_core::dma::RAM_BASE)).map(|ptr| ptr.addr());
-        let listened = base.map(|base| (base, ram.size() as usize));
         for device in self.platform {
             machine.platform.add(device);
         }
         rt::follow::follow(machine.bus.fabric.choices.history.is_on());
         machine::install(Box::new(machine)).map_err(|_| BuildError::Busy)?;
-        if let Some((base, size)) = listened {
-            crate::heard::listen(base, size);
-        }
         machine::with(|m| rt::watch::remember(m));
         Ok(Bench::installed())
     }
@@ -222,6 +216,7 @@ impl Machine {
             ledger: Ledger::default(),
             locks: crate::lockdep::Lockdep::default(),
             heard: crate::heard::Heard::default(),
+            fetches: crate::fetch::Fetches::default(),
             missed: crate::missed::Missed::default(),
             platform: PlatformState::default(),
             drivers: std::collections::BTreeMap::new(),

@@ -4,13 +4,12 @@
 //! device said a moment ago, then that is where it came from; and when a task never comes to rest, then the register that it
 //! goes on reading is what it waits for.
 
-use std::cell::Cell;
 use std::fmt;
 
 use bringup_core::finding::Moment;
 use bringup_core::{DeviceId, Nanos, Place};
 
-use crate::machine::{Machine, try_with};
+use crate::machine::Machine;
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +19,7 @@ pub(crate) enum Origin {
     /// Configuration space.
     Config { device: DeviceId, offset: u16 },
     /// Memory that a device shares, by its distance from the begin of the machine's memory.
-    Memory { at: usize },
+    Memory { at: u64 },
 }
 
 impl fmt::Display for Origin {
@@ -127,6 +126,19 @@ impl Machine {
         self.heard.note(origin, value, place, run, at);
     }
 
+    /// Notes a small structure that the driver copied out of memory: each of its words may be used.
+    pub(crate) fn hear_structure(&mut self, at: u64, bytes: &[u8], place: Place) {
+        for width in [2, 4, 8] {
+            for (index, word) in bytes.chunks_exact(width).enumerate() {
+                let value = word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+                // Small numbers prove nothing, and would push out those that do.
+                if value >= 2 {
+                    self.hear(Origin::Memory { at: at + (index * width) as u64 }, value, place);
+                }
+            }
+        }
+    }
+
     /// What a device said that a number in a panic's message comes from.
     pub(crate) fn blame(&self, message: &str) -> Option<Word> {
         if ![" out of range for slice", "index out of bounds", "slice index starts at"]
@@ -143,51 +155,6 @@ impl Machine {
         });
         numbers.filter(|number| Some(*number) != own).find_map(|number| self.heard.source_of(number)).copied()
     }
-}
-
-thread_local! {
-    /// Where the machine's memory lies in this process, and its length; 0 without a machine.
-    static MEMORY: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
-}
-
-/// Says where the machine's memory lies: loads from it are what devices said.
-pub(crate) fn listen(base: usize, size: usize) {
-    MEMORY.set((base, size));
-}
-
-/// The driver loaded from memory.
-#[inline]
-pub(crate) fn loaded(ptr: *const u8, value: u64, place: Place) {
-    let (base, size) = MEMORY.get();
-    let at = ptr.addr().wrapping_sub(base);
-    if at < size {
-        try_with(|m| m.hear(Origin::Memory { at }, value, place));
-    }
-}
-
-/// The driver copied a small structure out of memory: each of its words may be used.
-#[inline]
-pub(crate) fn copied(ptr: *const u8, bytes: &[u8], place: Place) {
-    let (base, size) = MEMORY.get();
-    let at = ptr.addr().wrapping_sub(base);
-    if at < size {
-        copied_words(at, bytes, place);
-    }
-}
-
-#[cold]
-fn copied_words(at: usize, bytes: &[u8], place: Place) {
-    try_with(|m| {
-        for width in [2, 4, 8] {
-            for (index, word) in bytes.chunks_exact(width).enumerate() {
-                let value = word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
-                // Small numbers prove nothing, and would push out those that do.
-                if value >= 2 {
-                    m.hear(Origin::Memory { at: at + index * width }, value, place);
-                }
-            }
-        }
-    });
 }
 
 #[cfg(test)]

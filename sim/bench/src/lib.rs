@@ -16,6 +16,7 @@
 mod bench;
 mod builder;
 pub mod explore;
+mod fetch;
 pub mod file;
 mod heap;
 mod heard;

@@ -140,6 +140,7 @@ pub(crate) struct Machine {
     pub(crate) ledger: Ledger,
     pub(crate) locks: Lockdep,
     pub(crate) heard: crate::heard::Heard,
+    pub(crate) fetches: crate::fetch::Fetches,
     /// Notifications that came when nobody waited.
     pub(crate) missed: crate::missed::Missed,
     pub(crate) devices: Vec<DeviceState>,
@@ -258,7 +259,6 @@ pub(crate) fn install(machine: Box<Machine>) -> Result<(), Box<Machine>> {
 
 pub(crate) fn uninstall() -> Option<Box<Machine>> {
     crate::rt::watch::forget();
-    crate::heard::listen(0, 0);
     crate::rt::follow::follow(false);
     CURRENT.with(|current| current.borrow_mut().take())
 }

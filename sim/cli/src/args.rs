@@ -37,6 +37,10 @@ pub(crate) enum Command {
     Conform(ConformArgs),
     /// Run the life that a stream file holds again, exactly.
     Replay(ReplayArgs),
+    /// Remove each barrier, check, release and register write of a driver in turn: what notices that it is missing?
+    ///
+    /// Exit status: 0 everything was noticed, 1 something was not, 2 it could not be tried.
+    Mutate(MutateArgs),
     /// Make a failing stream file short: as few choices as the same finding needs.
     ///
     /// Exit status: 0 the file is written, 2 it cannot be (its life does not fail, say).
@@ -148,6 +152,33 @@ pub(crate) struct ConformArgs {
     /// Show every clause in a line of its own: also those for other types of devices, and those that nobody can see.
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MutateArgs {
+    /// A bundled driver's name, or the path of a .rs file.
+    pub(crate) driver: String,
+    /// Plug in a device: KIND or KIND,OPTION=VALUE,… (may be repeated).
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) device: Vec<String>,
+    /// How many lives each removal has at most.
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) lives: u64,
+    /// How many removals are tried at once; else as many as there are processors.
+    #[arg(long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// Only removals in files whose path has this in it (may be repeated).
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) file: Vec<String>,
+    /// Set a module parameter in every life (may be repeated).
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) param: Vec<(String, String)>,
+    /// Tries this removal: what the command runs itself with.
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    pub(crate) removal: Option<u32>,
+    /// Rules that the driver breaks with nothing removed.
+    #[arg(long, value_name = "RULE", hide = true)]
+    pub(crate) known: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -29,7 +29,7 @@ use table::{ExploreReport, FoundReport};
 
 /// What a disk is put through in each life if the command line does not say: few enough requests to live many lives, and enough
 /// processes to get in each other's way.
-const LOAD: Load = Load { mix: Mix::Both, count: 16, size: 4096, depth: 4 };
+pub(crate) const LOAD: Load = Load { mix: Mix::Both, count: 16, size: 4096, depth: 4 };
 
 /// Devices' options that name something of the host's, which lives would share.
 const HOST: [&str; 7] = ["image=", "input=", "output=", "pcap=", "pcap-in=", "pcap-out=", "file="];

@@ -15,6 +15,7 @@ mod life;
 mod list;
 pub mod lives;
 mod matching;
+mod mutate;
 mod output;
 mod output_file;
 mod platform;

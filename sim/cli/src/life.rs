@@ -134,11 +134,11 @@ pub(crate) fn exerciser_of(module: &Loadable) -> Exercise {
 }
 
 /// The bundled driver that this is a variant of.
-fn twin(module: &Loadable) -> Option<&'static Bundled> {
+pub(crate) fn twin(module: &Loadable) -> Option<&'static Bundled> {
     bundled::all().iter().find(|driver| driver.module.name == module.name)
 }
 
-fn is_file(name: &str) -> bool {
+pub(crate) fn is_file(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|ending| ending == "rs")
 }
 
@@ -447,7 +447,7 @@ fn check_takes(args: &RunArgs, takes: Takes) -> Result<(), Failure> {
 }
 
 /// What is plugged in if the command line says nothing: a bundled driver's devices; for any other driver one of each kind.
-fn default_devices(driver: &Driver) -> Vec<String> {
+pub(crate) fn default_devices(driver: &Driver) -> Vec<String> {
     match driver {
         Driver::Bundled(driver) => driver.default_devices.iter().map(ToString::to_string).collect(),
         Driver::File(..) => registry::kinds().iter().map(|kind| kind.name.to_owned()).collect(),

@@ -1,9 +1,9 @@
 //! Many lives of what the command line or a stream file describes: what `--explore` and `shrink` live, on whatever thread.
 
 use bringup_bench::module::Loadable;
-use bringup_bench::{Bench, Report};
+use bringup_bench::{Bench, Report, rules};
 use bringup_core::choice::Replay;
-use bringup_core::{Chooser, Finding, Rule, Severity, Stream};
+use bringup_core::{Chooser, Finding, Stream};
 use bringup_devices::registry::Workshop;
 
 use crate::bundled;
@@ -16,16 +16,6 @@ use crate::output::Out;
 use crate::platform::Platform;
 use crate::run::{devices, mishaps};
 use crate::watch::Watch;
-
-/// A wrong answer of a driver's, or a call that it refused without a reason, as a finding: that is what a campaign counts.
-static MISHAP: Rule = Rule {
-    id: "wrong-answer",
-    title: "the driver gave a wrong answer, or refused a call without a reason",
-    severity: Severity::Error,
-    reference: "what was done with the driver: bringup replay shows it",
-    fix: "replay the life and look at the rows that say FAILED",
-    page: "",
-};
 
 /// What lives need to know; it can be shared by threads.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +97,9 @@ impl<'a> Lives<'a> {
         let host = workshop.notices().take();
         let wrong = mishaps(self.plan.is_some(), &report, &exercised, !host.is_empty());
         for (what, _) in wrong.into_iter().filter(|(_, excused)| !excused) {
-            report.findings.push(Finding::new(&MISHAP, what));
+            let wrong = exercised.mishaps.iter().any(|mishap| mishap.wrong && mishap.what == what);
+            let rule = if wrong { &rules::WRONG_ANSWER } else { &rules::CALL_FAILED };
+            report.findings.push(Finding::new(rule, what));
         }
         Ok((report, Lived { exercised, loaded: loaded.is_ok() }, seen))
     }
@@ -121,7 +113,7 @@ struct Lived {
 /// Lives the life of a stream file again, with `module` as the driver: for tests that `bringup replay --emit-test` wrote.
 ///
 /// What went wrong in the use of the driver (`bringup replay` shows it as FAILED) is among the findings, under the rule
-/// `wrong-answer`.
+/// `wrong-answer` or `call-failed`.
 ///
 /// # Errors
 /// When the text is no stream file of this release, or what it describes cannot be built: one line that says why.

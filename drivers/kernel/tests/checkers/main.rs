@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "drivers call the kernel's unsafe functions; each block says why it may")]
 
 mod failures;
+mod fetches;
 mod heap;
 mod irqs;
 mod locks;

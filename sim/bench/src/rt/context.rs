@@ -134,6 +134,9 @@ pub fn barrier(kind: Barrier, reach: Reach) {
     let at = try_with(|m| {
         m.bus.fabric.advance(STEP);
         m.bus.fabric.cpu_barrier(kind, reach);
+        if kind != Barrier::Write {
+            m.fetches.renew();
+        }
         super::watch::show_barrier(m, kind, place);
         m.at_point()
     });

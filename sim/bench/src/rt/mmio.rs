@@ -8,7 +8,7 @@ use bringup_core::{Access, Finding, Place};
 use super::pci::{IoMap, MAP_BASE, MAP_SHIFT};
 use super::point::AtPoint;
 use super::{follow, watch};
-use crate::heard::{self, Origin};
+use crate::heard::Origin;
 use crate::machine::{Machine, try_with, with};
 use crate::rules;
 
@@ -51,6 +51,7 @@ pub fn mmio_read(address: usize, width: u8, relaxed: bool) -> u64 {
     let place = Location::caller();
     let (value, at) = with(|m| {
         m.last_place = Some(place);
+        m.fetches.renew();
         let value = match m.iomap_at(address, "read", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
                 let value = if relaxed {
@@ -78,6 +79,7 @@ pub fn mmio_write(address: usize, width: u8, value: u64, relaxed: bool) {
     let place = Location::caller();
     let at = with(|m| {
         m.last_place = Some(place);
+        m.fetches.renew();
         match m.iomap_at(address, "write", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
                 let at = Access { bar: map.bar, offset, width };
@@ -120,7 +122,6 @@ pub unsafe fn mem_read(ptr: *const u8, width: u8) -> u64 {
         Some(offset) => follow_load(ptr, offset, width, Location::caller(), newest),
         None => newest(),
     };
-    heard::loaded(ptr, value, Location::caller());
     follow::loaded(value);
     value
 }
@@ -178,6 +179,8 @@ fn follow_load(ptr: *const u8, offset: u64, width: u8, place: Place, newest: imp
         if watch::is_watched(ptr, width.into()) {
             watch::show_access(m, offset, width.into(), false, place);
         }
+        m.hear(Origin::Memory { at: offset }, value, place);
+        m.fetched(RAM_BASE + offset, width.into(), value, place);
         (value, m.at_access())
     });
     let Some((value, at)) = followed else { return newest() };
@@ -204,6 +207,13 @@ fn follow_store(ptr: *const u8, offset: u64, width: u8, value: u64, place: Place
 /// What is longer than so many bytes is data, and no structure whose fields a driver goes by.
 const MOST_STRUCTURE: usize = 32;
 
+fn copied_structure(offset: u64, bytes: &[u8], place: Place) {
+    try_with(|m| {
+        m.hear_structure(offset, bytes, place);
+        m.fetched(RAM_BASE + offset, bytes.len() as u64, 0, place);
+    });
+}
+
 /// Copies out of memory that a device may share, as `memcpy` does: of no particular width.
 ///
 /// # Safety
@@ -217,9 +227,9 @@ pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
     }
     // SAFETY: the caller's contract. What a device writes meanwhile comes from the same thread.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
-    if len <= MOST_STRUCTURE {
+    if let Some(offset) = watch::offset(from).filter(|_| len <= MOST_STRUCTURE) {
         // SAFETY: the bytes were just written.
-        heard::copied(from, unsafe { std::slice::from_raw_parts(to, len) }, Location::caller());
+        copied_structure(offset, unsafe { std::slice::from_raw_parts(to, len) }, Location::caller());
     }
     follow::copied_from();
 }

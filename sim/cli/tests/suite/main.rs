@@ -7,6 +7,7 @@ mod edu;
 mod explore;
 mod hang;
 mod killed;
+mod mutate;
 mod parity;
 mod platform;
 mod samples;

@@ -215,6 +215,15 @@ fn newest_of_device(marks: &[Mark]) -> u32 {
 }
 
 impl Order {
+    /// Whether devices made the last stores to all of these bytes of coherent memory.
+    #[inline]
+    #[must_use]
+    pub fn device_wrote(&self, physical: u64, len: usize) -> bool {
+        let Some(region) = self.regions.at(physical).filter(|region| self.on && !region.plain) else { return false };
+        let marks = region.marks(physical, len);
+        !marks.is_empty() && marks.iter().all(|mark| device_stamp(*mark) != 0)
+    }
+
     /// A load that returned a device's store which the CPU was not bound to see, or may settle a doubt.
     #[cold]
     fn unordered_load(&mut self, at: u64, width: usize, seen: u32, place: Place) {
