@@ -384,6 +384,8 @@ impl Cq {
 
     /// Begins again after the device did not do what it should.
     fn recover(&self) -> Result {
+        // Nobody rings the doorbells of a device that is being reset.
+        (*self.rings.lock()).as_mut().ok_or(ENODEV)?.failed = true;
         self.reset()?;
         let mut rings = self.rings.lock();
         let rings = (*rings).as_mut().ok_or(ENODEV)?;
@@ -484,7 +486,7 @@ impl irq::Handler for Interrupts {
         if reasons & IRQ_COMPLETION == 0 || reasons == GONE {
             return irq::IrqReturn::None;
         }
-        if let Some(rings) = (*rings).as_mut() {
+        if let Some(rings) = (*rings).as_mut().filter(|rings| !rings.failed) {
             if !matches!(cq.with_bar(|bar| rings.drain(bar)), Ok(Ok(_))) {
                 rings.failed = true;
             }

@@ -109,6 +109,17 @@ pub fn copy(bench: &Bench, trouble: &mut Trouble) {
     }
 }
 
+/// Reads from `edu_copy` many times over.
+pub fn copy_often(bench: &Bench, trouble: &mut Trouble) {
+    let Some(file) = trouble.check("open", bench.open("edu_copy")) else { return };
+    if trouble.check("write", file.write(&[7; 60])).is_none() {
+        return;
+    }
+    for _ in 0..16 {
+        trouble.check("read", file.read(&mut [0; 60]));
+    }
+}
+
 /// Has a file of `edu_copy` open while the device is taken away from the driver, and goes on using it.
 pub fn copy_after_unbind(bench: &Bench, trouble: &mut Trouble) {
     let Some(file) = trouble.check("open", bench.open("edu_copy")) else { return };
