@@ -244,7 +244,8 @@ impl Cq {
     fn refuses_to_start(&self) -> Option<&'static str> {
         let State { control, entries, sq_base, cq_base, event_base, .. } = self.state;
         let events = control & control::EVENT_INDEX != 0;
-        if !entries.is_power_of_two() || entries < 2 || entries > 1 << self.log_entries || sq_base == 0 || cq_base == 0 {
+        if !entries.is_power_of_two() || entries < 2 || entries > 1 << self.log_entries || sq_base == 0 || cq_base == 0
+        {
             Some(NO_RING)
         } else if events && (!self.event_idx || event_base == 0) {
             Some(NO_AREA)
@@ -346,9 +347,11 @@ impl Device for Cq {
             return function;
         }
         let (table, pending) = ((spec::MSIX_BAR, 0), (spec::MSIX_BAR, spec::MSIX_PENDING));
-        function
-            .bar(Bar::memory32(spec::MSIX_BAR, spec::MSIX_BAR_SIZE))
-            .msix(Msix { vectors: spec::VECTORS, table, pending })
+        function.bar(Bar::memory32(spec::MSIX_BAR, spec::MSIX_BAR_SIZE)).msix(Msix {
+            vectors: spec::VECTORS,
+            table,
+            pending,
+        })
     }
 
     fn read(&mut self, _cx: &mut Cx<'_>, at: Access) -> Reply<u64> {

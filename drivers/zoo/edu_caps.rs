@@ -89,7 +89,10 @@ impl pci::Driver for Driver {
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         let found = walk(pdev)?;
         let (capabilities, bytes) = (found.capabilities, found.vendor.len());
-        dev_info!(pdev, "{capabilities} capabilities, {bytes} bytes of vendors'\n");
+        dev_info!(
+            pdev,
+            "{capabilities} capabilities, {bytes} bytes of vendors'\n"
+        );
         Ok(found)
     }
 }

@@ -75,11 +75,9 @@ impl Shared {
             return Err(ENODEV);
         }
         if !state.queued {
-            state.queued = true;
-            let work = workqueue::system();
-            if work.enqueue_delayed(this.clone(), msecs_to_jiffies(20)).is_err() {
-                return Err(EBUSY);
-            }
+            let delay = msecs_to_jiffies(20);
+            let queued = workqueue::system().enqueue_delayed(this.clone(), delay);
+            state.queued = queued.is_ok();
         }
         Ok(())
     }

@@ -178,9 +178,8 @@ impl Engine {
         }
         told.completed |= match rings.event_base {
             None => true,
-            Some(base) => {
-                read_word(cx, base.wrapping_add(event::CQ_EVENT)).is_none_or(|wanted| passed(wanted as u16, after, before))
-            }
+            Some(base) => read_word(cx, base.wrapping_add(event::CQ_EVENT))
+                .is_none_or(|wanted| passed(wanted as u16, after, before)),
         };
     }
 
@@ -211,9 +210,7 @@ impl Engine {
 
     /// Takes one descriptor.
     fn fetch(&mut self, cx: &mut Cx<'_>, rings: &Rings, geometry: Geometry, odd: &Oddity, told: &mut Told) {
-        let at = rings
-            .sq_base
-            .wrapping_add(u64::from(u32::from(self.taken) & (rings.entries - 1)) * descriptor::SIZE);
+        let at = rings.sq_base.wrapping_add(u64::from(u32::from(self.taken) & (rings.entries - 1)) * descriptor::SIZE);
         if rings.polled {
             if !self.sees_phase(cx, at, rings) {
                 self.idle = (self.idle * 2).clamp(POLL_NS, LONGEST_POLL_NS);

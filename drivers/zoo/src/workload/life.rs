@@ -15,7 +15,9 @@ pub fn compute_and_ring(bench: &Bench, trouble: &mut Trouble) {
     let slow: [u32; 3] = core::array::from_fn(|_| 40 + bench.choose(32) * 100);
     let computer = bench.spawn("computer", move || {
         let file = open("edu_irq")?;
-        slow.into_iter().chain([5]).try_for_each(|number| file.write(&number.to_le_bytes()).map(drop))
+        slow.into_iter()
+            .chain([5])
+            .try_for_each(|number| file.write(&number.to_le_bytes()).map(drop))
     });
     let ringer = bench.spawn("ringer", || {
         let file = open("edu_irq")?;
@@ -29,7 +31,10 @@ pub fn compute_and_ring(bench: &Bench, trouble: &mut Trouble) {
         open("edu_irq")?.read(&mut bytes)?;
         Ok(u32::from_le_bytes(bytes))
     });
-    if trouble.check("the last read", last.and_then(|last| last)).is_some_and(|last| last != 120) {
+    if trouble
+        .check("the last read", last.and_then(|last| last))
+        .is_some_and(|last| last != 120)
+    {
         trouble.wrong("the factorial of 5 is not 120");
     }
 }
@@ -37,7 +42,9 @@ pub fn compute_and_ring(bench: &Bench, trouble: &mut Trouble) {
 /// Two processes use `edu_irq` once each, at the same time; several times over.
 pub fn one_each(bench: &Bench, trouble: &mut Trouble) {
     for _ in 0..6 {
-        let computer = bench.spawn("computer", || open("edu_irq")?.write(&3000_u32.to_le_bytes()));
+        let computer = bench.spawn("computer", || {
+            open("edu_irq")?.write(&3000_u32.to_le_bytes())
+        });
         let ringer = bench.spawn("ringer", || open("edu_irq")?.read(&mut [0; 4]));
         for job in [computer, ringer] {
             trouble.check("a process", bench.join(&job).and_then(|result| result));
@@ -90,7 +97,9 @@ pub fn ring_and_leave(bench: &Bench, trouble: &mut Trouble) {
 
 /// Carries bytes with `edu_copy` and compares; looks at registers, also at those that it must not look at.
 pub fn copy(bench: &Bench, trouble: &mut Trouble) {
-    let Some(file) = trouble.check("open", bench.open("edu_copy")) else { return };
+    let Some(file) = trouble.check("open", bench.open("edu_copy")) else {
+        return;
+    };
     let sent: [u8; 60] = core::array::from_fn(|at| at as u8 ^ 0x5a);
     let mut back = [0; 60];
     if trouble.check("write", file.write(&sent)).is_none() {
@@ -99,7 +108,10 @@ pub fn copy(bench: &Bench, trouble: &mut Trouble) {
     if trouble.check("read", file.read(&mut back)).is_some() && back != sent {
         trouble.wrong("what came back is not what was sent");
     }
-    if trouble.check("ioctl", file.ioctl(EDU_REGISTER, 0)).is_some_and(|id| id != 0xed) {
+    if trouble
+        .check("ioctl", file.ioctl(EDU_REGISTER, 0))
+        .is_some_and(|id| id != 0xed)
+    {
         trouble.wrong("the identification is not that of edu");
     }
     for offset in [0x0c, 0x60, 0x64, 0x1000] {
@@ -111,7 +123,9 @@ pub fn copy(bench: &Bench, trouble: &mut Trouble) {
 
 /// Reads from `edu_copy` many times over.
 pub fn copy_often(bench: &Bench, trouble: &mut Trouble) {
-    let Some(file) = trouble.check("open", bench.open("edu_copy")) else { return };
+    let Some(file) = trouble.check("open", bench.open("edu_copy")) else {
+        return;
+    };
     if trouble.check("write", file.write(&[7; 60])).is_none() {
         return;
     }
@@ -122,7 +136,9 @@ pub fn copy_often(bench: &Bench, trouble: &mut Trouble) {
 
 /// Has a file of `edu_copy` open while the device is taken away from the driver, and goes on using it.
 pub fn copy_after_unbind(bench: &Bench, trouble: &mut Trouble) {
-    let Some(file) = trouble.check("open", bench.open("edu_copy")) else { return };
+    let Some(file) = trouble.check("open", bench.open("edu_copy")) else {
+        return;
+    };
     trouble.check("ioctl", file.ioctl(EDU_REGISTER, 4));
     trouble.check("unbind", bench.unbind("edu"));
     for result in [file.ioctl(EDU_REGISTER, 4), file.write(&[0; 64])] {
@@ -212,7 +228,9 @@ pub fn nothing(_bench: &Bench, _trouble: &mut Trouble) {}
 
 /// Reads from `vstart` until its ring has come round.
 pub fn random(bench: &Bench, trouble: &mut Trouble) {
-    let Some(file) = trouble.check("open", bench.open("vstart")) else { return };
+    let Some(file) = trouble.check("open", bench.open("vstart")) else {
+        return;
+    };
     for _ in 0..6 {
         let mut bytes = [0; 64];
         match trouble.check("read", file.read(&mut bytes)) {
