@@ -2,8 +2,8 @@
 
 //! Has a work item talk to `edu` some time after it was asked to.
 //!
-//! A write queues the work, a read gives how often it ran (four bytes). At unbind the driver waits for work that is queued:
-//! there is no way to take it back.
+//! A write queues the work, a read gives how often it ran (four bytes). At unbind the driver waits until work that is queued
+//! says that it is done: Linux 7.3 has no call for Rust drivers that takes work back, or waits for its end.
 
 use kernel::{
     device::Core,
