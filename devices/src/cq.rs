@@ -100,6 +100,12 @@ pub(crate) const KIND: DeviceKind = DeviceKind {
             default: "16",
             summary: "how many bits of an id it gives back, 8 to 16: there is hardware that keeps fewer",
         },
+        OptionDef {
+            name: "fetch_ns",
+            value: ValueKind::Number,
+            default: "200",
+            summary: "virtual nanoseconds that taking a descriptor takes",
+        },
         OptionDef { name: "msix", value: ValueKind::Bool, default: "on", summary: "it has MSI-X, beside its pin" },
         OptionDef {
             name: "odd",
@@ -129,6 +135,7 @@ pub(crate) const KIND: DeviceKind = DeviceKind {
             bits @ 8..=16 => u16::MAX >> (16 - bits),
             other => return Err(format!("id_bits takes 8 to 16, not {other}")),
         };
+        cq.geometry.fetch = options.number("fetch_ns").unwrap_or(cq.geometry.fetch).max(1);
         cq.msix = options.flag("msix").unwrap_or(true);
         if let Some(words) = options.text("odd") {
             cq.odd = Oddity::parse(words)?;
@@ -184,7 +191,14 @@ impl Cq {
             poll: true,
             msix: true,
             odd: Oddity::default(),
-            geometry: Geometry { wide: false, split_stores: false, reorder: false, latency: 2_000, id_mask: u16::MAX },
+            geometry: Geometry {
+                wide: false,
+                split_stores: false,
+                reorder: false,
+                latency: 2_000,
+                fetch: engine::FETCH_NS,
+                id_mask: u16::MAX,
+            },
             state: State::default(),
         }
     }

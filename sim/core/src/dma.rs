@@ -187,7 +187,13 @@ impl IoSpace {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            inner: RwLock::new(Inner { tlb: Iotlb::new(), live: BTreeMap::new(), dead: VecDeque::new(), cursor: 0, high: false }),
+            inner: RwLock::new(Inner {
+                tlb: Iotlb::new(),
+                live: BTreeMap::new(),
+                dead: VecDeque::new(),
+                cursor: 0,
+                high: false,
+            }),
             generation: AtomicU64::new(0),
             open: AtomicBool::new(false),
             refused: Mutex::new(Vec::new()),

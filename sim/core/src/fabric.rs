@@ -559,13 +559,10 @@ impl Fabric {
             self.settle_order(port);
         }
         self.device_stores(at.0, from.len());
-        match applied.map(|a| a.behaviour) {
-            Some(Behaviour::Corrupt | Behaviour::Choose) => {
-                let mut spoilt = from.to_vec();
-                self.spoil(applied, &mut spoilt);
-                return self.ram.memory().write_slice(&spoilt, at).map_err(|_| DmaError::Fault);
-            }
-            _ => {}
+        if let Some(Behaviour::Corrupt | Behaviour::Choose) = applied.map(|a| a.behaviour) {
+            let mut spoilt = from.to_vec();
+            self.spoil(applied, &mut spoilt);
+            return self.ram.memory().write_slice(&spoilt, at).map_err(|_| DmaError::Fault);
         }
         self.ram.memory().write_slice(from, at).map_err(|_| DmaError::Fault)
     }

@@ -68,7 +68,7 @@ const FALLEN: u32 = 1 << 16;
 
 impl Pct {
     /// A chooser with `depth - 1` moments of change. Choices are estimated as `estimate` says.
-    pub(crate) fn new(depth: u32, seed: u64, estimate: Estimate) -> Self {
+    pub(crate) fn new(depth: u32, seed: u64, estimate: &Estimate) -> Self {
         let mut pct = Self {
             state: seed,
             moments: Vec::new(),
@@ -176,13 +176,8 @@ impl Chooser for Pct {
                 (true, _) => 1,
                 (false, _) => 0,
             },
-            Point::Load => {
-                if late(self, Actor::Loads) {
-                    self.below(options)
-                } else {
-                    0
-                }
-            }
+            Point::Load if late(self, Actor::Loads) => self.below(options),
+            Point::Load => 0,
             // A model's own choice is data like a call's argument: all of them are as good.
             Point::Model => self.below(options),
             _ if moment => self.other(options),
@@ -242,7 +237,7 @@ mod tests {
     #[test]
     fn without_moments_the_order_of_actors_never_changes() {
         for seed in 0..50 {
-            let mut pct = Pct::new(1, seed, Estimate::default());
+            let mut pct = Pct::new(1, seed, &Estimate::default());
             let first = pct.choose_among(Point::Task, 3, &[7, 8, 9]);
             for _ in 0..20 {
                 assert_eq!(pct.choose_among(Point::Task, 3, &[7, 8, 9]), first);
@@ -256,7 +251,7 @@ mod tests {
     fn one_moment_changes_the_order_once() {
         let mut changed = 0;
         for seed in 0..100 {
-            let mut pct = Pct::new(2, seed, estimate(&[(Point::Task, 10)]));
+            let mut pct = Pct::new(2, seed, &estimate(&[(Point::Task, 10)]));
             let answers: Vec<u32> = (0..10).map(|_| pct.choose_among(Point::Task, 2, &[1, 2])).collect();
             let changes = answers.windows(2).filter(|pair| pair[0] != pair[1]).count();
             assert!(changes <= 1, "{answers:?}");
@@ -268,7 +263,7 @@ mod tests {
     #[test]
     fn failures_come_only_at_moments() {
         for seed in 0..100 {
-            let mut pct = Pct::new(2, seed, estimate(&[(Point::Allocation, 8), (Point::Load, 1000)]));
+            let mut pct = Pct::new(2, seed, &estimate(&[(Point::Allocation, 8), (Point::Load, 1000)]));
             let failures: u32 = (0..8).map(|_| pct.choose(Point::Allocation, 2)).sum();
             assert!(failures <= 1);
         }

@@ -61,7 +61,7 @@ impl Recipe {
             Self::Quiet => (Box::new(Quiet), None),
             Self::FailNth(n) => (Box::new(FailNth::new(*n)), None),
             Self::Seeded(seed) => (Box::new(Seeded::new(*seed)), None),
-            Self::Pct { depth, seed, estimate } => (Box::new(Pct::new(*depth, *seed, estimate.clone())), None),
+            Self::Pct { depth, seed, estimate } => (Box::new(Pct::new(*depth, *seed, estimate)), None),
             Self::Path(path) => {
                 let (chooser, look) = path.chooser();
                 (Box::new(chooser), Some(look))

@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn stream_that_does_not_fail_comes_back_as_it_is() {
         assert_eq!(shrink(&[1, 2, 0], |_| false), [1, 2, 0]);
-        assert_eq!(shrink(&[1, 2, 0], |_| true), []);
+        assert!(shrink(&[1, 2, 0], |_| true).is_empty());
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn locked_up() -> ! {
         let how_long = format!("no sleep for {} virtual milliseconds and {operations} operations", span / 1_000_000);
         let run = m.stats.switches;
         // What it waits for is what it reads again and again.
-        if let Some(word) = m.heard.most_read(run).filter(|word| word.times >= operations / 8 + 1) {
+        if let Some(word) = m.heard.most_read(run).filter(|word| word.times > operations / 8) {
             let what = format!("{} read {} times in a row, and {how_long}", word.origin, word.times);
             let finding = Finding::new(&rules::SPIN_WITHOUT_BOUND, what).at_place(Some(word.place));
             m.report_explained(finding.note(format!("it last read as {:#x}", word.value)));
