@@ -16,11 +16,13 @@
 pub mod registry;
 pub mod virtio;
 
+mod cq;
 mod edu;
 mod hosted;
 mod notices;
 mod testdev;
 
+pub use cq::{Cq, Oddity};
 pub use edu::Edu;
 pub use notices::Notices;
 pub use testdev::TestDev;

@@ -8,7 +8,8 @@ use crate::notices::Notices;
 use crate::virtio::Cables;
 
 /// All kinds, sorted by name. A new device is one more line here, and a `KIND` in its file.
-static KINDS: [DeviceKind; 6] = [
+static KINDS: [DeviceKind; 7] = [
+    crate::cq::KIND,
     crate::edu::KIND,
     crate::testdev::KIND,
     crate::virtio::kinds::BLK,

@@ -201,7 +201,8 @@ impl pci::Driver for RngDriver {
             let rng = Arc::pin_init(pin_init!(Rng { gate <- Gate::new() }), GFP_KERNEL)?;
             let active = Active::new(pdev, link, rng.clone());
             function.start()?;
-            active.open(function)?;
+            // Should this fail, the rings must still be there while `active` stops the device.
+            active.open(function.clone())?;
 
             dev_info!(
                 pdev,

@@ -6,6 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod cq;
 pub mod edu;
 pub mod testdev;
 pub mod virtio;

@@ -114,6 +114,13 @@ impl Host<'_, '_> {
         self.cx.now()
     }
 
+    /// Puts the frames that a wire carries into the trace, if there is one: those that the driver `sent`, or those for it.
+    pub(super) fn trace_packets(&mut self, sent: bool, frames: impl FnOnce() -> Vec<Vec<u8>>) {
+        if self.cx.is_traced() {
+            frames().into_iter().for_each(|bytes| self.cx.packet(sent, || bytes));
+        }
+    }
+
     /// Asks for [`VirtioDevice::work`] in `delay` nanoseconds. There is one wake-up; the earliest stands.
     pub fn wake_in(&mut self, delay: Nanos) {
         self.cx.wake_in(delay);

@@ -251,6 +251,7 @@ impl Net {
         if let Some(frame) = self.take_frame(host, &chain, pair)
             && link
         {
+            host.trace_packets(true, || on_the_wire(&frame));
             self.backend.send(now, frame);
         }
         host.push(queue, chain, 0);
@@ -334,6 +335,7 @@ impl Net {
             given.push((chain, written as u32));
             rest = after;
         }
+        host.trace_packets(false, || on_the_wire(&frame));
         host.push_all(queue, given);
         true
     }
@@ -355,6 +357,11 @@ impl Net {
         }
         up
     }
+}
+
+/// The frames that a wire carries for this one.
+fn on_the_wire(frame: &Frame) -> Vec<Vec<u8>> {
+    frame.clone().finish().into_iter().map(|whole| whole.bytes).collect()
 }
 
 /// The features of a set whose needs are in it.

@@ -30,6 +30,7 @@ pub trait Device<'a>: AsRef<device::Device<Core<'a>>> {
     /// # Safety
     ///
     /// No DMA memory may be allocated or mapped for the device meanwhile.
+    #[track_caller]
     unsafe fn dma_set_mask(&self, mask: DmaMask) -> Result {
         set_masks(self.as_ref(), Some(mask), None)
     }
@@ -39,6 +40,7 @@ pub trait Device<'a>: AsRef<device::Device<Core<'a>>> {
     /// # Safety
     ///
     /// As for [`dma_set_mask`](Self::dma_set_mask).
+    #[track_caller]
     unsafe fn dma_set_coherent_mask(&self, mask: DmaMask) -> Result {
         set_masks(self.as_ref(), None, Some(mask))
     }
@@ -48,6 +50,7 @@ pub trait Device<'a>: AsRef<device::Device<Core<'a>>> {
     /// # Safety
     ///
     /// As for [`dma_set_mask`](Self::dma_set_mask).
+    #[track_caller]
     unsafe fn dma_set_mask_and_coherent(&self, mask: DmaMask) -> Result {
         set_masks(self.as_ref(), Some(mask), Some(mask))
     }
@@ -64,6 +67,7 @@ pub trait Device<'a>: AsRef<device::Device<Core<'a>>> {
     }
 }
 
+#[track_caller]
 fn set_masks(dev: &device::Device, streaming: Option<DmaMask>, coherent: Option<DmaMask>) -> Result {
     let id = dev.fields().machine.ok_or(EIO)?;
     let value = |mask: DmaMask| mask.value();

@@ -26,6 +26,7 @@ pub fn local_interrupt_disable() -> LocalInterruptDisabled {
 }
 
 impl Drop for LocalInterruptDisabled {
+    #[track_caller]
     fn drop(&mut self) {
         enable();
     }
@@ -54,6 +55,7 @@ pub(crate) fn disable() {
 }
 
 /// Takes back one [`disable`]. A point.
+#[track_caller]
 pub(crate) fn enable() {
     machine::local_irq_enable();
 }

@@ -433,11 +433,10 @@ impl Device<Core<'_>> {
 
     /// Lets the device answer to accesses to its memory BARs.
     ///
-    /// Differs from Linux: it cannot fail, as there is no power to be missing.
+    /// Differs from Linux: there is no power to be missing; it fails with `EIO` where the machine chooses that.
     #[track_caller]
     pub fn enable_device_mem(&self) -> Result {
-        machine_pci::enable_device_mem(self.fields().id);
-        Ok(())
+        machine_pci::try_enable_device_mem(self.fields().id).map_err(Error::from_errno)
     }
 
     /// Lets the device do DMA and send messages.

@@ -192,6 +192,11 @@ impl Bench {
             m.modules.iter_mut().find(|loaded| loaded.id == id).and_then(|loaded| loaded.state.take())
         });
         let result = match state {
+            // What has crashed stays as it is: none of the module's code runs any more.
+            Some(state) if self.is_crashed() => {
+                std::mem::forget(state);
+                Err(CRASHED)
+            }
             Some(state) => self.run("rmmod", move || drop(state)),
             None => Ok(()),
         };
@@ -370,9 +375,16 @@ impl Bench {
             task::run(None, Some(at.max(with(|m| m.now()))));
         }
         with(|m| m.bus.land_all());
+        with(Machine::check_rest);
+        with(|m| {
+            for finding in m.heap.inspect() {
+                m.report(finding);
+            }
+        });
         with(|m| m.bus.fabric.end_order());
         let mut machine = close().unwrap_or_else(|| unreachable!("a bench has a machine until it is finished"));
         let fabric = &mut machine.bus.fabric;
+        let (seen, could_see) = fabric.choices.states();
         let report = Report {
             log: std::mem::take(&mut machine.log),
             stream: Stream { fields: Vec::new(), choices: fabric.choices.taken().to_vec() },
@@ -380,6 +392,10 @@ impl Bench {
             stats: machine.stats,
             operations: fabric.trace.position(),
             choices: fabric.choices.made(),
+            points: fabric.choices.counts(),
+            digest: fabric.trace.digest(),
+            seen: fabric.seen.union(seen),
+            could_see: fabric.could_see.union(could_see),
             duration: fabric.now(),
             crashed: machine.crashed,
             exercised: fabric.exercised.take().unwrap_or_default(),
@@ -426,6 +442,19 @@ impl Drop for Bench {
 }
 
 impl Machine {
+    /// Checks that devices whose drivers let go of them are at rest, when some time has passed since.
+    fn check_rest(&mut self) {
+        for id in self.bus.devices().collect::<Vec<_>>() {
+            let state = self.device(id);
+            let let_go = state.was_bound && state.binding.is_none() && !std::mem::take(&mut state.told_off);
+            if let_go && self.bus.intx(id) && !self.bus.fabric.is_faulted(id) {
+                let name = self.device_name(id);
+                let what = format!("{name} went on and asserts its interrupt now, after its driver let go of it");
+                self.report(Finding::new(&rules::DEVICE_STILL_RUNNING, what).on_device(name));
+            }
+        }
+    }
+
     /// Checks that nothing of a module is left, and forgets it.
     fn module_gone(&mut self, id: u32, when: &str) {
         let name = self.module_name(id);
@@ -435,7 +464,7 @@ impl Machine {
         }
         // In the order of the places, not of the addresses.
         let mut left: Vec<(bringup_core::Place, usize, usize)> = Vec::new();
-        for allocation in self.allocations.values_mut().filter(|allocation| allocation.module == id) {
+        for allocation in self.heap.allocations.values_mut().filter(|allocation| allocation.module == id) {
             match left.iter_mut().find(|(place, ..)| *place == allocation.place) {
                 Some((_, count, bytes)) => {
                     *count += 1;

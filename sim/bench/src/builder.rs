@@ -86,8 +86,14 @@ impl Builder {
 
     /// Where choices come from; [`Quiet`] if not said.
     #[must_use]
-    pub fn chooser(mut self, chooser: impl Chooser + 'static) -> Self {
-        self.chooser = Box::new(chooser);
+    pub fn chooser(self, chooser: impl Chooser + 'static) -> Self {
+        self.boxed_chooser(Box::new(chooser))
+    }
+
+    /// As [`chooser`](Self::chooser), for one whose type is not known here: what a campaign hands to each life.
+    #[must_use]
+    pub fn boxed_chooser(mut self, chooser: Box<dyn Chooser>) -> Self {
+        self.chooser = chooser;
         self
     }
 
@@ -166,6 +172,7 @@ impl Builder {
         for device in self.platform {
             machine.platform.add(device);
         }
+        rt::follow::follow(machine.bus.fabric.choices.history.is_on());
         machine::install(Box::new(machine)).map_err(|_| BuildError::Busy)?;
         machine::with(|m| rt::watch::remember(m));
         Ok(Bench::installed())
@@ -198,6 +205,7 @@ impl Machine {
             limits,
             life,
             monitored: false,
+            in_binding: None,
             handlers: 0,
             interrupted: Vec::new(),
             watches: 0,
@@ -206,6 +214,10 @@ impl Machine {
             timers: bringup_core::time::Timers::default(),
             hrtimers: Vec::new(),
             ledger: Ledger::default(),
+            locks: crate::lockdep::Lockdep::default(),
+            heard: crate::heard::Heard::default(),
+            fetches: crate::fetch::Fetches::default(),
+            missed: crate::missed::Missed::default(),
             platform: PlatformState::default(),
             drivers: std::collections::BTreeMap::new(),
             driver_ledger: Vec::new(),
@@ -218,7 +230,7 @@ impl Machine {
             iomaps: Vec::new(),
             work: rt::work::WorkState::default(),
             user: crate::file::UserMemory::default(),
-            allocations: std::collections::BTreeMap::new(),
+            heap: crate::heap::Heap::default(),
             log: Vec::new(),
             partial: None,
             stats: Stats::default(),

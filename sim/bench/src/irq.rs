@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bringup_core::{DeviceId, Place};
+use bringup_core::{DeviceId, Nanos, Place};
 
 use crate::ledger::LedgerId;
 use crate::machine::Callback;
@@ -36,6 +36,16 @@ pub(crate) struct Handler {
     pub(crate) place: Place,
 }
 
+/// A handler that was taken back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Freed {
+    pub(crate) name: &'static str,
+    /// Where it was registered.
+    pub(crate) place: Place,
+    /// When it was taken back.
+    pub(crate) at: Nanos,
+}
+
 #[derive(Debug)]
 pub(crate) struct Desc {
     pub(crate) source: Source,
@@ -50,6 +60,10 @@ pub(crate) struct Desc {
     pub(crate) running: u32,
     /// Consecutive deliveries that no handler claimed.
     pub(crate) unhandled: u32,
+    /// It was raised already when the first handler was registered, and none has claimed it since.
+    pub(crate) early: bool,
+    /// The last handler that was taken back.
+    pub(crate) freed: Option<Freed>,
     /// How many were delivered, and how many of these a handler claimed.
     pub(crate) delivered: u64,
     pub(crate) claimed: u64,
@@ -132,6 +146,8 @@ impl Desc {
             disabled: 0,
             running: 0,
             unhandled: 0,
+            early: false,
+            freed: None,
             delivered: 0,
             claimed: 0,
         }

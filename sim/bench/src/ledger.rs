@@ -113,6 +113,10 @@ impl Ledger {
         id
     }
 
+    pub(crate) fn place(&self, id: LedgerId) -> Option<Place> {
+        self.entries.iter().rev().find(|entry| entry.id == id)?.place
+    }
+
     pub(crate) fn give_back(&mut self, id: LedgerId) -> Option<Entry> {
         let index = self.entries.iter().rposition(|entry| entry.id == id)?;
         Some(self.entries.remove(index))

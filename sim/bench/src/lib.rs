@@ -15,10 +15,16 @@
 
 mod bench;
 mod builder;
+pub mod explore;
+mod fetch;
 pub mod file;
+mod heap;
+mod heard;
 mod irq;
 mod ledger;
+mod lockdep;
 mod machine;
+mod missed;
 pub mod module;
 mod report;
 pub mod rt;

@@ -1,20 +1,19 @@
 //! The machine that a thread is running: everything a life consists of, behind one thread-local.
 
-use std::alloc::Layout;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bringup_core::time::Timers;
 use bringup_core::trace::Event;
-use bringup_core::{Bus, DeviceId, Finding, Nanos, Place, Rule};
+use bringup_core::{Bus, Coverage, DeviceId, Finding, Nanos, Place, Rule};
 
 use crate::file::{CharDevice, UserMemory};
 use crate::irq::Interrupts;
 use crate::ledger::Ledger;
+use crate::lockdep::Lockdep;
 use crate::module::Loadable;
 use crate::rt::dma::DmaState;
 use crate::rt::pci::{IoMap, PciDriver};
@@ -36,6 +35,11 @@ impl Callback {
     /// task of the machine it is given to.
     pub const unsafe fn new(function: unsafe fn(*const ()) -> u32, data: *const ()) -> Self {
         Self { function, data }
+    }
+
+    /// The address of the function, which tells callbacks of one kind from others.
+    pub(crate) fn address(self) -> usize {
+        self.function as usize
     }
 
     pub(crate) fn call(self) -> u32 {
@@ -66,12 +70,18 @@ pub(crate) struct LoadedModule {
 pub(crate) struct Binding {
     pub(crate) driver: u32,
     pub(crate) since: u64,
+    /// The driver's probe has not returned yet.
+    pub(crate) probing: bool,
 }
 
 /// What the machine knows of a device beyond the bus.
 #[derive(Default)]
 pub(crate) struct DeviceState {
     pub(crate) binding: Option<Binding>,
+    /// That it asserts its pin after its driver let go of it was reported.
+    pub(crate) told_off: bool,
+    /// It had a driver at some time.
+    pub(crate) was_bound: bool,
     /// The bus layer's own object for it (the kernel crate's `struct pci_dev`), alive as long as the machine.
     pub(crate) object: Option<Box<dyn Any>>,
     pub(crate) dma: DmaState,
@@ -81,14 +91,10 @@ pub(crate) struct DeviceState {
     pub(crate) line: Option<u32>,
 }
 
-pub(crate) struct Allocation {
-    pub(crate) layout: Layout,
-    pub(crate) place: Place,
-    pub(crate) module: u32,
-}
-
 pub(crate) struct Chardev {
     pub(crate) id: u32,
+    /// The module whose code its calls run.
+    pub(crate) module: u32,
     pub(crate) name: String,
     pub(crate) ops: Rc<dyn CharDevice>,
     pub(crate) ledger: crate::ledger::LedgerId,
@@ -110,7 +116,7 @@ pub struct Stats {
     pub interrupts: u64,
     /// Allocations asked for.
     pub allocations: u64,
-    /// Allocations that were chosen to fail.
+    /// Allocations, and other calls that can fail, that were chosen to.
     pub failed_allocations: u64,
     /// Task switches.
     pub switches: u64,
@@ -132,6 +138,11 @@ pub(crate) struct Machine {
     pub(crate) timers: Timers<TimerEvent>,
     pub(crate) hrtimers: Vec<crate::rt::time::HrTimer>,
     pub(crate) ledger: Ledger,
+    pub(crate) locks: Lockdep,
+    pub(crate) heard: crate::heard::Heard,
+    pub(crate) fetches: crate::fetch::Fetches,
+    /// Notifications that came when nobody waited.
+    pub(crate) missed: crate::missed::Missed,
     pub(crate) devices: Vec<DeviceState>,
     pub(crate) platform: crate::rt::platform::PlatformState,
     pub(crate) drivers: BTreeMap<u32, Rc<dyn PciDriver>>,
@@ -147,7 +158,7 @@ pub(crate) struct Machine {
     pub(crate) iomaps: Vec<IoMap>,
     pub(crate) work: WorkState,
     pub(crate) user: UserMemory,
-    pub(crate) allocations: BTreeMap<usize, Allocation>,
+    pub(crate) heap: crate::heap::Heap,
     pub(crate) log: Vec<LogLine>,
     /// A line of the log that is not ended yet.
     pub(crate) partial: Option<(u8, String)>,
@@ -164,6 +175,8 @@ pub(crate) struct Machine {
     pub(crate) last_place: Option<Place>,
     /// What the idle task is called, made once.
     pub(crate) idle_name: Arc<str>,
+    /// The state that an interrupt now leads to: a driver is being bound, or lets go.
+    pub(crate) in_binding: Option<Coverage>,
     /// Counts the lives of this thread.
     pub(crate) life: u64,
     /// Any device has a monitor.
@@ -246,6 +259,7 @@ pub(crate) fn install(machine: Box<Machine>) -> Result<(), Box<Machine>> {
 
 pub(crate) fn uninstall() -> Option<Box<Machine>> {
     crate::rt::watch::forget();
+    crate::rt::follow::follow(false);
     CURRENT.with(|current| current.borrow_mut().take())
 }
 
@@ -318,16 +332,9 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // What the driver leaked (and was told off for) must not outlive the life: a campaign runs millions of them.
-        for (address, allocation) in std::mem::take(&mut self.allocations) {
-            if let Some(pointer) = NonNull::new(address as *mut u8) {
-                // SAFETY: the table holds exactly the blocks that `kmalloc` took from the global allocator with this
-                // layout and `kfree` has not given back; no task runs any more.
-                unsafe { std::alloc::dealloc(pointer.as_ptr(), allocation.layout) };
-            }
-        }
-        // After a crash the driver's objects may be half-way through anything: their destructors must not run.
-        if self.crashed {
+        // After a crash the driver's objects may be half-way through anything: their destructors must not run. Nor may those of a
+        // module that could not be unloaded, for they have no machine any more.
+        if self.crashed || self.modules.iter().any(|module| module.state.is_some()) {
             for module in self.modules.drain(..) {
                 std::mem::forget(module.state);
             }

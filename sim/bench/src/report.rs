@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bringup_core::trace::Record;
-use bringup_core::{Finding, Nanos, Severity, Stream, Uncovered};
+use bringup_core::{Finding, Nanos, Point, Severity, States, Stream, Uncovered};
 
 pub use crate::machine::{LogLine, Stats};
 
@@ -26,6 +26,14 @@ pub struct Report {
     pub operations: u64,
     /// Choices taken.
     pub choices: usize,
+    /// Choices taken of each kind, by [`Point::index`].
+    pub points: [u32; Point::COUNT],
+    /// The waist operations as one number: lives in which the same was done have the same one.
+    pub digest: u64,
+    /// The states that the machine got into.
+    pub seen: States,
+    /// Those that it could have got into.
+    pub could_see: States,
     /// How long the life took, in virtual nanoseconds.
     pub duration: Nanos,
     /// Drivers that refused a device: driver, device, negative errno.

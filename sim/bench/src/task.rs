@@ -11,7 +11,7 @@ use std::sync::{Arc, Once};
 use bringup_core::choice::Point;
 use bringup_core::time::TimerId;
 use bringup_core::trace::Event;
-use bringup_core::{Finding, Nanos, Place};
+use bringup_core::{Coverage, Finding, Nanos, Place};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, Yielder};
 
@@ -55,6 +55,8 @@ pub(crate) struct Wait {
     interruptible: bool,
     since: Nanos,
     timer: Option<TimerId>,
+    /// What somebody must notify, and since when nothing was looked at any more that a notification is about.
+    about: Option<(usize, Nanos)>,
     /// What it waits for, and where, for the hung-task report.
     what: &'static str,
     place: Place,
@@ -75,8 +77,10 @@ pub(crate) struct Task {
     pub(crate) busy_since: Nanos,
     pub(crate) busy_operations: u64,
     pub(crate) module: u32,
+    /// Counts tasks as [`TaskId`] does, but for idle ones: it does not depend on where a device worked.
+    born: u32,
     /// Runs only when nothing else can: the idle task.
-    idle: bool,
+    pub(crate) idle: bool,
 }
 
 #[derive(Default)]
@@ -88,8 +92,9 @@ pub(crate) struct Tasks {
     /// Where it was found in the list last.
     place: usize,
     next: u32,
-    /// Tasks that became runnable, oldest first.
-    queue: Vec<TaskId>,
+    born: u32,
+    /// The numbers of tasks that became runnable, oldest first.
+    queue: Vec<u32>,
     /// What tasks wait for, since when, and who; in no particular order.
     waiting: Vec<(usize, Nanos, TaskId)>,
 }
@@ -177,6 +182,7 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
     install_hook();
     let id = with(|m| {
         m.tasks.next += 1;
+        m.tasks.born += u32::from(!idle);
         let id = TaskId(m.tasks.next);
         let now = m.now();
         m.tasks.list.push(Task {
@@ -191,16 +197,20 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
             busy_since: now,
             busy_operations: 0,
             module: m.module,
+            born: if idle { 0 } else { m.tasks.born },
             idle,
         });
-        m.tasks.queue.push(id);
+        m.tasks.queue.push(id.0);
         id
     });
     let stack = STACKS.with(|stacks| stacks.borrow_mut().pop());
     let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("the host has memory for a task's stack"));
     let fiber = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
         YIELDER.set(yielder);
-        let outcome = catch_unwind(AssertUnwindSafe(body));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            body();
+            rt::lock::nothing_held("when it ends");
+        }));
         // The yielder of whoever is resumed next is set when that one runs.
         if outcome.is_err() {
             bug();
@@ -210,12 +220,25 @@ pub(crate) fn spawn(name: impl Into<Arc<str>>, idle: bool, body: Box<dyn FnOnce(
     id
 }
 
+/// How panics over numbers begin that do not say the number.
+const ARITHMETIC: [&str; 2] = ["attempt to", "capacity overflow"];
+
 /// Files a driver's panic, as the kernel's BUG, if it was not filed yet.
 pub(crate) fn bug() {
     let Some(note) = PANIC.with(|slot| slot.borrow_mut().take()) else { return };
     with(|m| {
-        let finding = Finding::new(&rules::DRIVER_PANIC, format!("kernel BUG: {}", note.message)).at_place(note.place);
-        m.report_explained(finding);
+        let what = format!("kernel BUG: {}", note.message);
+        let mut finding = match m.blame(&note.message) {
+            Some(word) => Finding::new(&rules::UNCHECKED_DEVICE_VALUE, what).note(word.describe()),
+            None => Finding::new(&rules::DRIVER_PANIC, what),
+        };
+        if finding.rule == &rules::DRIVER_PANIC
+            && let Some(word) = m.heard.last().filter(|_| ARITHMETIC.iter().any(|kind| note.message.starts_with(kind)))
+        {
+            finding.notes.push(format!("the last thing that a device said: {}", word.describe()));
+        }
+        finding.notes.extend(m.early_handler_note());
+        m.report_explained(finding.at_place(note.place));
         let place = note.place.map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
         m.log_line(2, format!("kernel BUG{place}: {}", note.message));
         m.crashed = true;
@@ -250,7 +273,7 @@ pub(crate) fn yield_now() {
     let may = with(|m| match m.tasks.running() {
         Some(task) if m.irqs.depth() == 0 => {
             let id = task.id;
-            m.tasks.queue.push(id);
+            m.tasks.queue.push(id.0);
             // Switching to another task is a full barrier; what is under way to devices stays so.
             m.bus.fabric.land_stores();
             true
@@ -264,6 +287,18 @@ pub(crate) fn yield_now() {
 
 /// Waits until somebody wakes `key`, the deadline passes, or (if `interruptible`) a signal comes.
 pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, what: &'static str, place: Place) -> Wake {
+    wait_about(key, None, deadline, interruptible, what, place)
+}
+
+/// As [`wait`], for whoever knows what a notification is about: see [`Wait`].
+pub(crate) fn wait_about(
+    key: usize,
+    about: Option<(usize, Nanos)>,
+    deadline: Option<Nanos>,
+    interruptible: bool,
+    what: &'static str,
+    place: Place,
+) -> Wake {
     let ready = with(|m| {
         if m.crashed {
             return Some(Wake::TimedOut);
@@ -276,19 +311,31 @@ pub(crate) fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, wha
             return Some(Wake::Signal);
         }
         let id = task.id;
+        m.bus.fabric.choices.history.cpu(4);
         let timer = deadline.map(|at| m.timers.set(at.max(now), TimerEvent::Task(id)));
         let task = m.tasks.running()?;
-        task.wait = Some(Wait { interruptible, since: now, timer, what, place });
+        task.wait = Some(Wait { interruptible, since: now, timer, about, what, place });
         task.state = State::Waiting;
         m.tasks.waiting.push((key, now, id));
         m.event(|| Event::Block { on: what });
+        m.bus.fabric.cover(Coverage::TaskBlocked);
         None
     });
     if let Some(wake) = ready {
         return wake;
     }
+    let since = with(|m| m.now());
     suspend();
-    with(|m| m.tasks.running().map_or(Wake::Woken, |task| task.wake))
+    with(|m| {
+        let wake = m.tasks.running().map_or(Wake::Woken, |task| task.wake);
+        if wake == Wake::TimedOut
+            && let Some(about) = about
+            && let Some(lost) = m.lost_wakeup(about, since, "waited until its time was over", place)
+        {
+            m.report(lost);
+        }
+        wake
+    })
 }
 
 impl Machine {
@@ -300,13 +347,18 @@ impl Machine {
         }
         task.state = State::Runnable;
         task.wake = wake;
+        match wake {
+            Wake::Woken => {}
+            Wake::TimedOut => self.bus.fabric.cover(Coverage::TimedOut),
+            Wake::Signal => self.bus.fabric.cover(Coverage::Signalled),
+        }
         let timer = task.wait.take().and_then(|wait| wait.timer);
         self.bus.fabric.event(|| Event::Wake { task: task.name.to_string() });
         if let Some(timer) = timer {
             self.timers.cancel(timer);
         }
         self.tasks.waiting.retain(|(_, _, waiting)| *waiting != id);
-        self.tasks.queue.push(id);
+        self.tasks.queue.push(id.0);
     }
 
     /// Wakes the tasks that wait for `key`, at most `most`, those that wait longest first.
@@ -336,7 +388,17 @@ impl Machine {
 
     /// Whether the running task should give way here, as the chooser says.
     pub(crate) fn preempts_here(&mut self) -> bool {
-        self.tasks.has_queued() && self.preemptible() && self.bus.fabric.choices.choose(Point::Preempt, 2) == 1
+        self.tasks.has_queued() && self.preemptible() && self.chooses_to_preempt()
+    }
+
+    fn chooses_to_preempt(&mut self) -> bool {
+        let running = self.tasks.current.map_or(0, |id| id.0);
+        self.note_ahead();
+        // For the choice alone the running task stands behind the others.
+        self.tasks.queue.push(running);
+        let preempts = self.bus.fabric.choices.choose_among(Point::Preempt, 2, &self.tasks.queue) == 1;
+        self.tasks.queue.pop();
+        preempts
     }
 }
 
@@ -360,7 +422,10 @@ enum Step {
 
 /// Runs the machine until `until` has ended, or `moment` has come, or nothing will ever happen again.
 pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
-    let began = with(|m| m.now());
+    let began = with(|m| {
+        m.bus.fabric.choices.history.cpu(5);
+        m.now()
+    });
     loop {
         let step = with(|m| {
             if m.crashed {
@@ -383,8 +448,11 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
             }
             let queued = m.tasks.queue.len();
             if queued > 0 {
-                let index = m.bus.fabric.choices.choose(Point::Task, queued.min(256) as u32) as usize;
-                return Step::Run(m.tasks.queue.remove(index));
+                m.note_ahead();
+                let most = queued.min(256);
+                let tasks = &m.tasks.queue[..most];
+                let index = m.bus.fabric.choices.choose_among(Point::Task, most as u32, tasks) as usize;
+                return Step::Run(TaskId(m.tasks.queue.remove(index)));
             }
             let next = m.next_event();
             match (next, moment) {
@@ -428,8 +496,24 @@ pub(crate) fn run(until: Option<TaskId>, moment: Option<Nanos>) -> Outcome {
 /// Lets handlers and timers that are due run when no task does: on the idle task's stack.
 fn run_idle() {
     let id = spawn(with(|m| m.idle_name.clone()), true, Box::new(rt::idle_point));
-    with(|m| m.tasks.queue.retain(|queued| *queued != id));
+    with(|m| m.tasks.queue.retain(|queued| *queued != id.0));
     resume(id);
+}
+
+/// Runs `f` in the running task as code of a module, whose is what it takes.
+pub(crate) fn in_module<R>(module: u32, f: impl FnOnce() -> R) -> R {
+    let set = |module| {
+        with(|m| {
+            if let Some(task) = m.tasks.running() {
+                task.module = module;
+            }
+            std::mem::replace(&mut m.module, module)
+        })
+    };
+    let outer = set(module);
+    let result = f();
+    set(outer);
+    result
 }
 
 /// Switches to a task, and back when it waits or ends.
@@ -445,6 +529,8 @@ fn resume(id: TaskId) {
         let (outer_task, outer_module) = (m.tasks.current.replace(id), m.module);
         m.stats.switches += 1;
         let now = m.now();
+        let born = m.tasks.running().map_or(0, |task| task.born);
+        m.bus.fabric.choices.history.cpu(6 << 32 | u64::from(born));
         let Some(task) = m.tasks.running() else { return (outer_task, None, outer_module) };
         task.busy_since = now;
         task.busy_operations = 0;
@@ -462,6 +548,7 @@ fn resume(id: TaskId) {
     let result = fiber.resume(());
     machine::set_running(was_running);
     with(|m| {
+        m.bus.fabric.choices.history.cpu(7 + u64::from(fiber.done()));
         if fiber.done() {
             m.bus.land_all();
             m.tasks.list.retain(|task| task.id != id);
@@ -547,17 +634,26 @@ impl Machine {
             self.crashed = true;
             return;
         };
-        let (name, waits) =
-            (task.name.clone(), task.wait.as_ref().map(|wait| (wait.what, wait.place, now - wait.since)));
-        let Some((what, place, span)) = waits else { return };
+        let (name, waits) = (
+            task.name.clone(),
+            task.wait.as_ref().map(|wait| (wait.what, wait.place, now - wait.since, wait.about, wait.since)),
+        );
+        let Some((what, place, span, about, since)) = waits else { return };
         let why = if id.is_some() {
             format!("for {} virtual seconds", span / 1_000_000_000)
         } else {
             "for something that can no longer happen".into()
         };
         self.set_context(0, name.clone());
-        let what = format!("task {name} waits {why} ({what})");
-        self.report_explained(Finding::new(&rules::WATCHDOG_HUNG, what).at_place(Some(place)));
+        let lost = about.and_then(|about| self.lost_wakeup(about, since, &format!("waits {why}"), place));
+        let mut finding = lost.unwrap_or_else(|| {
+            let what = format!("task {name} waits {why} ({what})");
+            let mut finding = Finding::new(&rules::WATCHDOG_HUNG, what).at_place(Some(place));
+            finding.notes.extend(about.and_then(|(about, _)| self.missed.note(about)));
+            finding
+        });
+        finding.notes.extend(self.kept_interrupts());
+        self.report_explained(finding);
         self.crashed = true;
     }
 

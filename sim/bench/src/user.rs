@@ -12,6 +12,7 @@ use crate::file::{CharDevice, OpenFile};
 use crate::machine::{self, Machine, try_with, with};
 use crate::rt;
 use crate::rt::errno::{EBADF, EBUSY, ENOENT};
+use crate::task;
 
 /// A negative error number, as the kernel returns it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +40,8 @@ impl std::error::Error for Errno {}
 /// [`Bench::run`] and [`Bench::spawn`].
 pub struct File {
     name: Rc<str>,
+    /// What is taken in its calls, and not given back, is this module's.
+    module: u32,
     pins: bool,
     inner: RefCell<Option<Box<dyn OpenFile>>>,
     pos: RefCell<i64>,
@@ -55,8 +58,12 @@ impl fmt::Debug for File {
 /// # Errors
 /// `ENOENT` when there is no such device, and the driver's own.
 pub fn open(name: &str) -> Result<File, Errno> {
-    let ops = with(|m| m.chardevs.iter().find(|chardev| chardev.name == name).map(|chardev| chardev.ops.clone()));
-    open_ops(name, ops, true)
+    let found = with(|m| {
+        let chardev = m.chardevs.iter().find(|chardev| chardev.name == name)?;
+        Some((chardev.ops.clone(), chardev.module))
+    });
+    let (ops, module) = found.map_or((None, 0), |(ops, module)| (Some(ops), module));
+    open_ops(name, ops, module, true)
 }
 
 /// Opens a debugfs file by its path below the root of debugfs.
@@ -65,15 +72,16 @@ pub fn open(name: &str) -> Result<File, Errno> {
 /// `ENOENT` when there is no such file, and the driver's own.
 pub fn open_debugfs(path: &str) -> Result<File, Errno> {
     let ops = with(|m| m.debugfs.iter().find(|node| m.debugfs_path(node) == path).and_then(|node| node.ops.clone()));
-    open_ops(path, ops, false)
+    open_ops(path, ops, 0, false)
 }
 
 /// `pins`: an open file keeps its module from being unloaded. debugfs files have no owner in Rust drivers, and do not.
-fn open_ops(name: &str, ops: Option<Rc<dyn CharDevice>>, pins: bool) -> Result<File, Errno> {
+fn open_ops(name: &str, ops: Option<Rc<dyn CharDevice>>, module: u32, pins: bool) -> Result<File, Errno> {
     let result = match ops {
-        Some(ops) => ops.open(),
+        Some(ops) => task::in_module(module, || ops.open()),
         None => Err(ENOENT),
     };
+    rt::lock::nothing_held(TO_USER);
     with(|m| {
         let code = result.as_ref().err().copied().unwrap_or(0);
         m.event(|| Event::Call { what: "open", file: name.into(), result: i64::from(code) });
@@ -82,14 +90,18 @@ fn open_ops(name: &str, ops: Option<Rc<dyn CharDevice>>, pins: bool) -> Result<F
         }
     });
     let inner = result.map_err(Errno)?;
-    Ok(File { name: name.into(), pins, inner: RefCell::new(Some(inner)), pos: RefCell::new(0) })
+    Ok(File { name: name.into(), module, pins, inner: RefCell::new(Some(inner)), pos: RefCell::new(0) })
 }
+
+/// When a system call ends.
+const TO_USER: &str = "when it returns to user space";
 
 impl File {
     fn call(&self, what: &'static str, f: impl FnOnce(&mut dyn OpenFile, &mut i64) -> isize) -> Result<usize, Errno> {
         let Ok(mut inner) = self.inner.try_borrow_mut() else { return Err(Errno(EBUSY)) };
         let Some(open) = inner.as_deref_mut() else { return Err(Errno(EBADF)) };
-        let result = f(open, &mut self.pos.borrow_mut());
+        let result = task::in_module(self.module, || f(open, &mut self.pos.borrow_mut()));
+        rt::lock::nothing_held(TO_USER);
         with(|m| m.event(|| Event::Call { what, file: self.name.to_string(), result: result as i64 }));
         usize::try_from(result).map_err(|_| Errno(result as i32))
     }
@@ -164,7 +176,7 @@ impl Drop for File {
             std::mem::forget(inner);
             return;
         }
-        inner.release();
+        task::in_module(self.module, || inner.release());
         let pinned = u32::from(self.pins);
         try_with(|m| {
             m.open_files = m.open_files.saturating_sub(pinned);

@@ -1,7 +1,10 @@
 //! The command line, as clap reads it.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bringup_bench::explore;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -34,6 +37,14 @@ pub(crate) enum Command {
     Conform(ConformArgs),
     /// Run the life that a stream file holds again, exactly.
     Replay(ReplayArgs),
+    /// Remove each barrier, check, release and register write of a driver in turn: what notices that it is missing?
+    ///
+    /// Exit status: 0 everything was noticed, 1 something was not, 2 it could not be tried.
+    Mutate(MutateArgs),
+    /// Make a failing stream file short: as few choices as the same finding needs.
+    ///
+    /// Exit status: 0 the file is written, 2 it cannot be (its life does not fail, say).
+    Shrink(ShrinkArgs),
     /// List what there is.
     List {
         /// What to list.
@@ -42,6 +53,10 @@ pub(crate) enum Command {
         #[arg(long)]
         virtio: bool,
     },
+    /// Run drivers with planted historical bugs and their correct twins: which check catches what, after how long.
+    ///
+    /// Exit status: 0 as expected, 1 a bug was not caught or a correct driver blamed, 2 it could not be tried.
+    Zoo(ZooArgs),
     /// Build a driver's file, as it is, as a module of a real kernel, and run it there.
     #[command(subcommand)]
     Upstream(UpstreamCommand),
@@ -86,7 +101,7 @@ pub(crate) struct RunArgs {
     /// Take the choices from a stream file.
     #[arg(long, value_name = "FILE")]
     pub(crate) choices: Option<PathBuf>,
-    /// Write the trace: .txt, .json or .jsonl.
+    /// Write the trace: .perfetto-trace or .json (for ui.perfetto.dev), .txt, .jsonl, .pcapng (packets).
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     /// What goes wrong in the machine (TOML; see bringup list faults).
@@ -98,6 +113,27 @@ pub(crate) struct RunArgs {
     /// Save the life as a stream file, for bringup replay.
     #[arg(long, value_name = "FILE")]
     pub(crate) save_choices: Option<PathBuf>,
+    /// Run so many lives instead of one, each with other choices, and report what was found, each cause once.
+    #[arg(long, value_name = "N", conflicts_with_all = ["output", "trace", "choices", "save_choices"], value_parser = number)]
+    pub(crate) explore: Option<u64>,
+    /// Where the choices of --explore come from: mixed, random, pct[:DEPTH], exhaustive[:PREEMPTIONS] or failures.
+    #[arg(long, value_name = "HOW", requires = "explore", value_parser = strategy, default_value = "mixed")]
+    pub(crate) strategy: Strategy,
+    /// End --explore after so much time: 30s, 5m, 2h.
+    #[arg(long, value_name = "TIME", requires = "explore", value_parser = duration)]
+    pub(crate) time: Option<Duration>,
+    /// Threads of --explore; else one for each processor. What is found does not depend on it.
+    #[arg(long, value_name = "N", requires = "explore", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) jobs: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShrinkArgs {
+    /// The stream file.
+    pub(crate) stream: PathBuf,
+    /// Where the short one goes; else it takes the place of the long one.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +152,61 @@ pub(crate) struct ConformArgs {
     /// Show every clause in a line of its own: also those for other types of devices, and those that nobody can see.
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MutateArgs {
+    /// A bundled driver's name, or the path of a .rs file.
+    pub(crate) driver: String,
+    /// Plug in a device: KIND or KIND,OPTION=VALUE,… (may be repeated).
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) device: Vec<String>,
+    /// How many lives each removal has at most.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) lives: u64,
+    /// How many removals are tried at once; else as many as there are processors.
+    #[arg(long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// Only removals in files whose path has this in it (may be repeated).
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) file: Vec<String>,
+    /// Set a module parameter in every life (may be repeated).
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) param: Vec<(String, String)>,
+    /// Tries this removal: what the command runs itself with.
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    pub(crate) removal: Option<u32>,
+    /// Rules that the driver breaks with nothing removed.
+    #[arg(long, value_name = "RULE", hide = true)]
+    pub(crate) known: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ZooArgs {
+    /// Which bugs; all if none is named.
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// How often each bug is hunted, each time with other chances.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: u64,
+    /// The most lives of a hunt.
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) lives: u64,
+    /// How many lives of the correct twin must pass; else as many as of a hunt.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) twin_lives: Option<u64>,
+    /// How many threads run lives.
+    #[arg(long, value_name = "J", default_value_t = 1, value_parser = jobs)]
+    pub(crate) jobs: usize,
+    /// Print Markdown, as the README and the book have it.
+    #[arg(long, conflicts_with_all = ["json", "list"])]
+    pub(crate) markdown: bool,
+    /// List the bugs instead.
+    #[arg(long, conflicts_with = "show")]
+    pub(crate) list: bool,
+    /// Tell their stories, and show what makes each of them, instead.
+    #[arg(long)]
+    pub(crate) show: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -162,9 +253,63 @@ pub(crate) struct UpstreamArgs {
 pub(crate) struct ReplayArgs {
     /// The stream file.
     pub(crate) stream: PathBuf,
-    /// Write the trace: .txt, .json or .jsonl.
+    /// Write the trace: .perfetto-trace or .json (for ui.perfetto.dev), .txt, .jsonl, .pcapng (packets).
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
+    /// Write a Rust test that fails for the same reason, with the shrunk choices in it; to standard output without a FILE.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "trace")]
+    pub(crate) emit_test: Option<Option<PathBuf>>,
+}
+
+/// The strategies of `--explore`, as the command line and reports name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Strategy(pub(crate) explore::Strategy);
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            explore::Strategy::Random => f.write_str("random"),
+            explore::Strategy::Pct { depth } => write!(f, "pct:{depth}"),
+            explore::Strategy::Exhaustive { preemptions } => write!(f, "exhaustive:{preemptions}"),
+            explore::Strategy::FailNth => f.write_str("failures"),
+            _ => f.write_str("mixed"),
+        }
+    }
+}
+
+fn strategy(text: &str) -> Result<Strategy, String> {
+    let (name, bound) = text.split_once(':').map_or((text, None), |(name, bound)| (name, Some(bound)));
+    let bound = |default: u32| match bound.map(str::parse) {
+        None => Ok(default),
+        Some(Ok(bound)) if bound <= 64 => Ok(bound),
+        Some(_) => Err(format!("{name} takes a number up to 64 behind its colon")),
+    };
+    let strategy = match name {
+        "pct" => explore::Strategy::Pct { depth: bound(3)? },
+        "exhaustive" => explore::Strategy::Exhaustive { preemptions: bound(2)? },
+        "random" if text == name => explore::Strategy::Random,
+        "failures" if text == name => explore::Strategy::FailNth,
+        "mixed" if text == name => explore::Strategy::Mixed,
+        _ => {
+            return Err(
+                "there are mixed, random, pct, pct:DEPTH, exhaustive, exhaustive:PREEMPTIONS and failures".into()
+            );
+        }
+    };
+    Ok(Strategy(strategy))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let refuse = || "it takes a number and a unit: 30s, 5m, 2h".to_owned();
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(refuse)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(refuse()),
+    };
+    let count: u64 = digits.parse().map_err(|_| refuse())?;
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refuse)
 }
 
 fn number(text: &str) -> Result<u64, String> {
@@ -173,6 +318,13 @@ fn number(text: &str) -> Result<u64, String> {
         None => text.parse(),
     };
     parsed.map_err(|_| "it takes a number from 0 to 18446744073709551615, or 0x and hexadecimal digits".into())
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(jobs @ 1..=256) => Ok(jobs),
+        _ => Err("it takes 1 to 256".into()),
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -228,6 +380,10 @@ mod tests {
             (&["bringup", "run", "edu", "--seed", "many"][..], "many"),
             (&["bringup", "run"][..], "<DRIVER>"),
             (&["bringup", "list", "device"][..], "devices"),
+            (&["bringup", "run", "edu", "--jobs", "2"][..], "--explore"),
+            (&["bringup", "run", "edu", "--explore", "9", "--strategy", "luck"][..], "exhaustive:PREEMPTIONS"),
+            (&["bringup", "run", "edu", "--explore", "9", "--time", "5"][..], "30s"),
+            (&["bringup", "run", "edu", "--explore", "9", "--output", "x"][..], "--output"),
         ] {
             let line = complaint(arguments);
             assert!(!line.contains('\n') && line.contains(word), "{line}");

@@ -36,6 +36,11 @@ fn spec(base: &str, options: &str) -> String {
     more.fold(base.to_owned(), |spec, option| format!("{spec},{option}"))
 }
 
+/// The odd devices that a virtio driver is tried with, as specifications that add to `base`.
+pub(crate) fn odd_devices(base: &str) -> impl Iterator<Item = String> {
+    SCENES.iter().skip(1).map(move |scene| spec(base, scene.options))
+}
+
 /// What a life in one machine came to.
 pub(super) struct Lived {
     /// What went wrong, if the device was not bound or the exercise has something to object to. Findings speak for themselves.

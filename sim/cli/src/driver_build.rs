@@ -3,7 +3,8 @@
 //! What stands in the cache for a driver is a small cargo workspace and a stamp: the files that went into the runner, by their
 //! check sums. While they are as they were, the runner is started without asking cargo.
 
-mod compile;
+pub(crate) mod compile;
+pub(crate) mod copy;
 mod parity;
 pub(crate) mod source;
 mod stamp;
@@ -80,6 +81,15 @@ impl DriverFile {
             self.show(warning);
         }
         Ok((built.runner, lock))
+    }
+
+    /// Builds the driver's runner, if it has to be built, and tells which files the driver consists of: its own one first.
+    pub(crate) fn built_sources(&self, out: &Out) -> Result<Vec<PathBuf>, Failure> {
+        self.runner(out)?;
+        let parts = self.parts();
+        let directory = self.absolute.parent().unwrap_or(Path::new(""));
+        let parts = parts.into_iter().map(|(path, _)| directory.join(path));
+        Ok(std::iter::once(self.absolute.clone()).chain(parts).collect())
     }
 
     /// The driver's other files, as they were when its runner was built: each by its path from the driver's directory, with its

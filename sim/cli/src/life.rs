@@ -77,13 +77,14 @@ impl Driver {
     }
 
     pub(crate) fn exercise(&self, session: &mut Session<'_>, work: &mut Work<'_>) -> Exercised {
+        (self.exerciser())(session, work)
+    }
+
+    /// What the driver is put through.
+    pub(crate) fn exerciser(&self) -> Exercise {
         match self {
-            Self::Bundled(driver) => (driver.exercise)(session, work),
-            // A variant of a bundled driver is put through what that one is put through.
-            Self::File(_, module) => match twin(module) {
-                Some(twin) => (twin.exercise)(session, work),
-                None => exercise::generic(session, work),
-            },
+            Self::Bundled(driver) => driver.exercise,
+            Self::File(_, module) => exerciser_of(module),
         }
     }
 
@@ -116,7 +117,7 @@ impl Driver {
     }
 
     /// What of the command line its exercise has a use for.
-    fn takes(&self) -> Takes {
+    pub(crate) fn takes(&self) -> Takes {
         match self {
             Self::Bundled(driver) => driver.takes,
             Self::File(_, module) => twin(module).map_or(Takes::INPUT, |twin| twin.takes),
@@ -124,12 +125,20 @@ impl Driver {
     }
 }
 
+/// Uses a driver as user space would.
+pub(crate) type Exercise = fn(&mut Session<'_>, &mut Work<'_>) -> Exercised;
+
+/// What a driver that is not bundled is put through: a variant of a bundled driver through what that one is put through.
+pub(crate) fn exerciser_of(module: &Loadable) -> Exercise {
+    twin(module).map_or(exercise::generic, |twin| twin.exercise)
+}
+
 /// The bundled driver that this is a variant of.
-fn twin(module: &Loadable) -> Option<&'static Bundled> {
+pub(crate) fn twin(module: &Loadable) -> Option<&'static Bundled> {
     bundled::all().iter().find(|driver| driver.module.name == module.name)
 }
 
-fn is_file(name: &str) -> bool {
+pub(crate) fn is_file(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|ending| ending == "rs")
 }
 
@@ -143,29 +152,31 @@ pub(crate) struct Input {
 /// A fault plan: its text, and the file it was in.
 #[derive(Debug)]
 pub(crate) struct PlanText {
-    given: String,
-    text: String,
+    pub(crate) given: String,
+    pub(crate) text: String,
 }
 
 /// One life, ready to be run.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) driver: Driver,
-    devices: Vec<String>,
-    params: Vec<(String, String)>,
+    pub(crate) devices: Vec<String>,
+    pub(crate) params: Vec<(String, String)>,
     pub(crate) plan: Option<PlanText>,
     pub(crate) input: Option<Input>,
     /// `--output`.
     pub(crate) output: Option<PathBuf>,
     /// `--bench`.
     pub(crate) load: Option<Load>,
+    /// Nothing that the devices hold is dear to anybody: everything is tried with the driver.
+    pub(crate) thorough: bool,
     /// Where its devices are made, and say what the host does to them.
     pub(crate) workshop: Workshop,
     /// What the specifications of `devices` came to, until a machine is built from them.
     plugs: RefCell<Vec<Plug>>,
     pub(crate) seed: Option<u64>,
     /// Answers to follow, instead of a seed.
-    choices: Option<Vec<u8>>,
+    pub(crate) choices: Option<Vec<u8>>,
     /// Where they came from, if the command line named it.
     choices_given: Option<String>,
 }
@@ -202,6 +213,7 @@ impl Life {
             input,
             output: args.output.clone(),
             load: args.bench,
+            thorough: false,
             workshop,
             plugs: RefCell::new(plugs),
             seed: args.seed,
@@ -270,6 +282,7 @@ impl Life {
             input,
             output: stream.field("output").map(PathBuf::from),
             load,
+            thorough: stream.field("thorough").is_some(),
             workshop,
             plugs: RefCell::new(plugs),
             seed: stream.field("seed").and_then(|seed| seed.parse().ok()),
@@ -311,6 +324,9 @@ impl Life {
         if let Some(load) = &self.load {
             field("bench", load.to_string());
         }
+        if self.thorough {
+            field("thorough", "yes".into());
+        }
         if let Some(seed) = self.seed {
             field("seed", seed.to_string());
         }
@@ -346,6 +362,11 @@ impl Life {
         words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
     }
 
+    /// What is plugged in, as `--device` takes it.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &str> {
+        self.devices.iter().map(String::as_str)
+    }
+
     /// Whether the devices are those that are plugged in if the command line names none.
     pub(crate) fn has_default_devices(&self) -> bool {
         self.devices == default_devices(&self.driver)
@@ -353,33 +374,11 @@ impl Life {
 
     /// Describes the machine of this life; `traced`: the trace is wanted.
     pub(crate) fn builder(&self, traced: bool) -> Result<Builder, Failure> {
-        let mut builder = Bench::builder();
-        let mut names: Vec<String> = Vec::new();
-        let mut platform: Vec<PlatformDevice> = Vec::new();
         let mut plugs = self.plugs.take();
         if plugs.is_empty() {
-            plugs = self.devices.iter().map(|spec| Plug::make(spec, &self.workshop)).collect::<Result<_, _>>()?;
+            plugs = plugs_in(&self.devices, &self.workshop)?;
         }
-        for plug in plugs {
-            match plug {
-                Plug::Pci(kind, device) => {
-                    let same = names.iter().filter(|name| **name == kind).count();
-                    let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
-                    builder = builder.boxed_device(&name, device);
-                    names.push(kind);
-                }
-                Plug::Platform(device) => {
-                    let device = device.describe(&platform)?;
-                    builder = builder.platform_device(device.clone());
-                    platform.push(device);
-                }
-            }
-        }
-        // What becomes of a platform device is only told by the trace.
-        builder = builder.trace(traced || !platform.is_empty());
-        if let Some(plan) = &self.plan {
-            builder = builder.plan(plan.parse()?);
-        }
+        let builder = machine(plugs, self.plan.as_ref(), traced)?;
         Ok(match (&self.choices, self.seed) {
             (Some(choices), _) => builder.chooser(Replay::new(choices.clone())),
             (None, Some(seed)) => builder.chooser(Seeded::new(seed)),
@@ -392,8 +391,41 @@ impl Life {
     }
 }
 
+/// Makes devices as their specifications say.
+pub(crate) fn plugs_in(devices: &[String], workshop: &Workshop) -> Result<Vec<Plug>, Failure> {
+    devices.iter().map(|spec| Plug::make(spec, workshop)).collect()
+}
+
+/// Describes a machine with these devices; `traced`: the trace is wanted.
+pub(crate) fn machine(plugs: Vec<Plug>, plan: Option<&PlanText>, traced: bool) -> Result<Builder, Failure> {
+    let mut builder = Bench::builder();
+    let mut names: Vec<String> = Vec::new();
+    let mut platform: Vec<PlatformDevice> = Vec::new();
+    for plug in plugs {
+        match plug {
+            Plug::Pci(kind, device) => {
+                let same = names.iter().filter(|name| **name == kind).count();
+                let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
+                builder = builder.boxed_device(&name, device);
+                names.push(kind);
+            }
+            Plug::Platform(device) => {
+                let device = device.describe(&platform)?;
+                builder = builder.platform_device(device.clone());
+                platform.push(device);
+            }
+        }
+    }
+    // What becomes of a platform device is only told by the trace.
+    builder = builder.trace(traced || !platform.is_empty());
+    if let Some(plan) = plan {
+        builder = builder.plan(plan.parse()?);
+    }
+    Ok(builder)
+}
+
 impl PlanText {
-    fn parse(&self) -> Result<Plan, Failure> {
+    pub(crate) fn parse(&self) -> Result<Plan, Failure> {
         Plan::parse(&self.text).map_err(|error| Failure::new(format_args!("bad fault plan {}: {error}", self.given)))
     }
 }
@@ -415,7 +447,7 @@ fn check_takes(args: &RunArgs, takes: Takes) -> Result<(), Failure> {
 }
 
 /// What is plugged in if the command line says nothing: a bundled driver's devices; for any other driver one of each kind.
-fn default_devices(driver: &Driver) -> Vec<String> {
+pub(crate) fn default_devices(driver: &Driver) -> Vec<String> {
     match driver {
         Driver::Bundled(driver) => driver.default_devices.iter().map(ToString::to_string).collect(),
         Driver::File(..) => registry::kinds().iter().map(|kind| kind.name.to_owned()).collect(),

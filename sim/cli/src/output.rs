@@ -164,6 +164,11 @@ impl Out {
         }
     }
 
+    /// Prints text that is for another program, as it is.
+    pub(crate) fn plain(&mut self, text: &str) {
+        self.write(text);
+    }
+
     /// Prints "label  value", aligned with the others.
     pub(crate) fn row(&mut self, label: &str, value: &str) {
         self.wide_row(label, value, 0);

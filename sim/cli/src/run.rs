@@ -9,6 +9,7 @@ use crate::args::RunArgs;
 use crate::driver_build::shown_paths;
 use crate::exercise::work::Work;
 use crate::exercise::{Exercised, Mishap, Session};
+use crate::explore::explore;
 use crate::failure::{Failure, complain};
 use crate::life::{Life, quote};
 use crate::matching::wanted;
@@ -32,6 +33,9 @@ pub(crate) struct Outputs {
 }
 
 pub(crate) fn run(args: &RunArgs, linked: Option<&'static Loadable>, out: &mut Out) -> Result<u8, Failure> {
+    if let Some(lives) = args.explore {
+        return explore(args, lives, linked, out);
+    }
     let trace = args.trace.as_deref().map(TraceFile::new).transpose()?;
     let life = Life::from_args(args, linked, out)?;
     live(&life, &Outputs { trace, save: args.save_choices.clone(), replayed: None }, out)
@@ -40,6 +44,9 @@ pub(crate) fn run(args: &RunArgs, linked: Option<&'static Loadable>, out: &mut O
 /// Runs a life and tells what happened in it; the exit status.
 pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, Failure> {
     out.paths = shown_paths(life.driver.file());
+    if let Some(trace) = &outputs.trace {
+        trace.check_devices(life.devices())?;
+    }
     let mut output = match &life.output {
         // The life is the same; the file is the first one's.
         Some(path) if outputs.replayed.is_some() => Some(Pending::nowhere(path)),
@@ -70,7 +77,7 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
         None => {}
     }
 
-    let mishaps = mishaps(life, &report, &exercised, !host.is_empty());
+    let mishaps = mishaps(life.plan.is_some(), &report, &exercised, !host.is_empty());
     let found = !report.is_clean() || mishaps.iter().any(|(_, excused)| !excused);
     let mut failures: Vec<Failure> = host.into_iter().map(Failure::Line).collect();
     if let (Some(output), Some(path)) = (output, &life.output) {
@@ -126,14 +133,15 @@ fn use_driver(
     match loaded {
         Ok(()) => {
             let input = life.input.as_ref().map(|input| &*input.bytes);
-            exercised = life.driver.exercise(session, &mut Work { input, output, load: life.load, thorough: false });
+            let thorough = life.thorough;
+            exercised = life.driver.exercise(session, &mut Work { input, output, load: life.load, thorough });
         }
         Err(error) => exercised.fail(&format!("load {}", life.driver.module().name), error),
     }
     (exercised, loaded.is_ok())
 }
 
-fn devices(bench: &Bench) -> Vec<DeviceReport> {
+pub(crate) fn devices(bench: &Bench) -> Vec<DeviceReport> {
     let found: Vec<_> = bench.with_bus(|bus| {
         bus.devices()
             .map(|id| (bus.port(id).name().to_owned(), bus.port(id).function().id(), bus.address(id)))
@@ -151,8 +159,8 @@ fn devices(bench: &Bench) -> Vec<DeviceReport> {
 /// What went wrong in the use of the driver, and whether the machine excuses it: an error that the driver reports is no
 /// wonder where memory ran out or a plan breaks things, and a wrong answer none where a plan changes data. So it is where the host
 /// failed a device (`host_failed`), with a full disk say.
-fn mishaps(life: &Life, report: &Report, exercised: &Exercised, host_failed: bool) -> Vec<(String, bool)> {
-    let broken = life.plan.is_some() || host_failed;
+pub(crate) fn mishaps(planned: bool, report: &Report, exercised: &Exercised, host_failed: bool) -> Vec<(String, bool)> {
+    let broken = planned || host_failed;
     let troubled = broken || report.stats.failed_allocations > 0;
     let probes =
         report.probe_errors.iter().filter(|(_, _, code)| !NOT_MINE.contains(code)).map(|(driver, device, code)| {

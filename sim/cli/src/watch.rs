@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many times the sign of life is looked at in that time. Looks are counted, not seconds: a process that was stopped for a
 /// minute has lost one look.
-const LOOKS: u32 = 20;
+pub(crate) const LOOKS: u32 = 20;
 
 /// Looks after one life until it is dropped.
 pub(crate) struct Watch {
@@ -79,16 +79,14 @@ impl Watch {
         })
     }
 
+    /// One that nobody keeps: whoever runs the lives watches them by other means.
+    pub(crate) fn none() -> Self {
+        Self { shared: Arc::new(Shared::new()), thread: None }
+    }
+
     fn begin(obituary: Obituary) -> Self {
-        let shared = Arc::new(Shared {
-            over: Mutex::new(false),
-            ended: Condvar::new(),
-            away: AtomicBool::new(false),
-            stage: Mutex::new("being loaded"),
-        });
-        // For tests, which have no ten seconds.
-        let patience = std::env::var("BRINGUP_PATIENCE_MS").ok().and_then(|text| text.parse().ok());
-        let patience = patience.map_or(PATIENCE, Duration::from_millis);
+        let shared = Arc::new(Shared::new());
+        let patience = patience();
         let watched = shared.clone();
         let thread = std::thread::Builder::new()
             .name("watch".into())
@@ -121,7 +119,23 @@ impl Drop for Watch {
     }
 }
 
+/// How long a driver may give no sign of life.
+pub(crate) fn patience() -> Duration {
+    // For tests, which have no ten seconds.
+    let patience = std::env::var("BRINGUP_PATIENCE_MS").ok().and_then(|text| text.parse().ok());
+    patience.map_or(PATIENCE, Duration::from_millis)
+}
+
 impl Shared {
+    fn new() -> Self {
+        Self {
+            over: Mutex::new(false),
+            ended: Condvar::new(),
+            away: AtomicBool::new(false),
+            stage: Mutex::new("being loaded"),
+        }
+    }
+
     fn look(&self, patience: Duration, obituary: &Obituary) {
         let (mut last, mut still) = (heartbeat(), 0);
         let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);

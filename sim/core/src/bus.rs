@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::choice::{Chooser, Quiet};
+use crate::coverage::Coverage;
 use crate::device::{Access, Cx, Device, InterruptMode, Refusal, Reset};
 use crate::dma::Ram;
 use crate::fabric::{Delayed, Fabric, Message, Port, cost};
@@ -122,6 +123,10 @@ impl Bus {
         function.check().map_err(|source| PlugError::Describe { name: name.into(), source })?;
         let room = self.place_bars(&function).ok_or_else(|| PlugError::NoRoom(name.into()))?;
         let id = DeviceId(self.slots.len() as u16);
+        if function.msix.is_some() {
+            self.fabric.reachable(&[Coverage::MaskedPended]);
+        }
+        self.fabric.choices.history.add_device();
         self.fabric.names.push(name.into());
         let port = Port::new(id, name.into(), function, &self.fabric.ram);
         self.slots.push(Slot { device, port, monitor: None });
@@ -322,6 +327,7 @@ impl Bus {
         port.memory_is_open = false;
         port.io_space().set_open(false);
         self.fabric.forget_delayed(id);
+        self.fabric.cover(Coverage::DeviceReset);
         let word = if kind == Reset::Function { "function" } else { "power" };
         self.fabric.operation(|| Event::Reset { device: id, kind: word });
         device.reset(&mut Cx { port, fabric: &mut self.fabric, place: None }, kind);
@@ -344,6 +350,7 @@ impl Bus {
         self.fabric.forget_delayed(id);
         self.find_next_wake();
         self.fabric.messages.retain(|message| message.device != id);
+        self.fabric.cover(Coverage::DeviceRemoved);
         self.fabric.operation(|| Event::Removed { device: id });
         self.show(id, None, Seen::Removed);
     }
@@ -791,6 +798,17 @@ impl Bus {
         due.min().map(|(_, id)| id)
     }
 
+    /// The devices that asked for a wake-up, and when.
+    pub fn wakes(&self) -> impl Iterator<Item = (DeviceId, Nanos)> {
+        self.slots.iter().filter_map(|slot| slot.port.wake.map(|at| (slot.port.id, at)))
+    }
+
+    /// The device that is to be woken first.
+    #[must_use]
+    pub fn next_to_wake(&self) -> Option<DeviceId> {
+        self.wakes().min_by_key(|(_, at)| *at).map(|(id, _)| id)
+    }
+
     /// Lets a device do a quantum of its work.
     pub fn work(&mut self, id: DeviceId) {
         self.work_once(id);
@@ -832,6 +850,7 @@ impl Bus {
     pub fn arrive(&mut self) -> bool {
         let now = self.fabric.now();
         let Some((_, delayed)) = self.fabric.delayed.pop_due(now) else { return false };
+        self.fabric.choices.history.cpu_stores(now);
         match delayed {
             Delayed::BarWrite { device, bar, offset, width, value } => {
                 self.store(device, bar, offset, width, value, None);

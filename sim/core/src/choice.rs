@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use crate::coverage::{Coverage, States};
+use crate::history::History;
+
 /// What a choice is about. A [`Chooser`] may weigh its answer by this; the stream itself only holds the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Point {
-    /// Whether an allocation fails: 0 succeeds, 1 fails.
+    /// Whether an allocation, or another call of the driver's that can fail, does: 0 succeeds, 1 fails.
     Allocation,
-    /// Whether a pending interrupt arrives here: 0 now, 1 at a later point.
+    /// Whether a pending interrupt arrives here: 0 now, 1 at a later point. Also whether a shared handler is called once more when
+    /// it is registered or taken back, as CONFIG_DEBUG_SHIRQ does: 0 no, 1 yes.
     Interrupt,
     /// Whether a device whose wake-up is due works here: 0 now, 1 at a later point.
     Device,
@@ -30,9 +34,63 @@ pub enum Point {
     Load,
     /// Whether a posted write to a BAR arrives at once: 0 it does, 1 it stays under way.
     Posted,
+    /// Whether the processor stands still here, as one does that a hypervisor or a machine check interrupts, until a device or a
+    /// timer is due: 0 it goes on, 1 it stands still. Only asked where that is soon.
+    Stall,
 }
 
 impl Point {
+    /// How many kinds of points there are.
+    pub const COUNT: usize = 13;
+
+    /// All kinds.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Allocation,
+        Self::Interrupt,
+        Self::Device,
+        Self::Task,
+        Self::Preempt,
+        Self::Answer,
+        Self::Segments,
+        Self::Model,
+        Self::Store,
+        Self::Land,
+        Self::Load,
+        Self::Posted,
+        Self::Stall,
+    ];
+
+    /// Its number in [`ALL`](Self::ALL).
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The state that an answer other than 0 leads to.
+    const fn leads_to(self, answer: u32) -> Option<Coverage> {
+        Some(match self {
+            Self::Allocation => Coverage::AllocationFailed,
+            Self::Interrupt => Coverage::InterruptLate,
+            Self::Device => Coverage::DeviceLate,
+            Self::Task => Coverage::TaskOvertook,
+            Self::Preempt => Coverage::Preempted,
+            Self::Answer => Coverage::HostileAnswer,
+            Self::Store => Coverage::StoreWaited,
+            Self::Land if answer > 1 => Coverage::StoresReordered,
+            Self::Load => Coverage::LoadStale,
+            Self::Posted => Coverage::WritePosted,
+            Self::Stall => Coverage::Stalled,
+            Self::Segments | Self::Model | Self::Land => return None,
+        })
+    }
+
+    /// Whether it decides about order: what happens now and what later. The others decide about data and failures.
+    #[must_use]
+    pub const fn is_order(self) -> bool {
+        !matches!(self, Self::Allocation | Self::Answer | Self::Segments | Self::Model)
+    }
+
     /// Whether an answer other than 0 is an exceptional event (a failure), which random choosers keep rare.
     #[must_use]
     pub const fn is_rare(self) -> bool {
@@ -44,6 +102,24 @@ impl Point {
 pub trait Chooser {
     /// Picks one of `options` (2 to 256) answers; an answer out of range counts as the largest one.
     fn choose(&mut self, point: Point, options: u32) -> u32;
+
+    /// As [`choose`](Self::choose), where it is known who is concerned.
+    ///
+    /// [`Point::Task`]: the tasks, in the order of the answers. [`Point::Preempt`]: the tasks that could run, then the one that
+    /// does. [`Point::Device`], [`Point::Stall`] and [`Point::Interrupt`]: the number of the device or the interrupt, then the
+    /// running task.
+    fn choose_among(&mut self, point: Point, options: u32, _actors: &[u32]) -> u32 {
+        self.choose(point, options)
+    }
+
+    /// Whether it wants to be told, before each choice, which state the machine is in.
+    fn wants_states(&self) -> bool {
+        false
+    }
+
+    /// The state of the machine at the choice that follows, as one number: in two lives of the same driver and machine in
+    /// which it is the same, the same answers have the same consequences from here on.
+    fn in_state(&mut self, _state: u64) {}
 
     /// Whether it will answer 0 for ever: what only matters for other answers need not be asked.
     fn is_quiet(&self) -> bool {
@@ -169,6 +245,12 @@ pub struct Choices {
     /// Zeros answered since the last other answer; written out only when another one follows, so that a quiet life
     /// records nothing.
     zeros: usize,
+    /// How many choices there were of each kind.
+    counts: [u32; Point::COUNT],
+    /// The states that answers other than 0 led to.
+    seen: States,
+    /// What the parts of the machine have seen, kept if the chooser wants to know states.
+    pub history: History,
 }
 
 impl fmt::Debug for Choices {
@@ -181,7 +263,10 @@ impl Choices {
     /// Records the answers of `chooser`.
     #[must_use]
     pub fn new(chooser: Box<dyn Chooser>) -> Self {
-        Self { chooser, taken: Vec::new(), zeros: 0 }
+        let mut history = History::default();
+        history.enable(chooser.wants_states());
+        let (taken, counts, seen) = (Vec::new(), [0; Point::COUNT], States::default());
+        Self { chooser, taken, zeros: 0, counts, seen, history }
     }
 
     /// Whether all further answers are 0.
@@ -195,18 +280,44 @@ impl Choices {
     ///
     /// # Panics
     /// If `options` is over 256: a choice is one byte of the stream.
+    #[inline]
     pub fn choose(&mut self, point: Point, options: u32) -> u32 {
+        self.choose_among(point, options, &[])
+    }
+
+    /// As [`choose`](Self::choose), and says who is concerned: see [`Chooser::choose_among`].
+    ///
+    /// # Panics
+    /// If `options` is over 256: a choice is one byte of the stream.
+    pub fn choose_among(&mut self, point: Point, options: u32, actors: &[u32]) -> u32 {
         assert!(options <= 256, "a choice has at most 256 options, not {options}");
         if options < 2 {
             return 0;
         }
-        let answer = self.chooser.choose(point, options).min(options - 1);
+        self.counts[point.index()] += 1;
+        if self.history.is_on() {
+            let state = self.history.state(point.index());
+            self.chooser.in_state(state);
+        }
+        let answer = if actors.is_empty() {
+            self.chooser.choose(point, options)
+        } else {
+            self.chooser.choose_among(point, options, actors)
+        };
+        let answer = answer.min(options - 1);
+        // Whether a device, an interrupt or a task comes now shows in what it does; the rest is the choice's own effect.
+        if !matches!(point, Point::Device | Point::Interrupt | Point::Preempt | Point::Task | Point::Stall) {
+            self.history.cpu_stores((point.index() as u64) << 32 | u64::from(answer));
+        }
         if answer == 0 {
             self.zeros += 1;
         } else {
             self.taken.resize(self.taken.len() + self.zeros, 0);
             self.zeros = 0;
             self.taken.push(answer as u8);
+            if let Some(state) = point.leads_to(answer) {
+                self.seen.add(state);
+            }
         }
         answer
     }
@@ -215,6 +326,22 @@ impl Choices {
     #[must_use]
     pub fn made(&self) -> usize {
         self.taken.len() + self.zeros
+    }
+
+    /// The states that answers led to, and those that they could have led to.
+    #[must_use]
+    pub fn states(&self) -> (States, States) {
+        let mut could = States::default();
+        for point in Point::ALL.into_iter().filter(|point| self.counts[point.index()] > 0) {
+            [1, 2].into_iter().filter_map(|answer| point.leads_to(answer)).for_each(|state| could.add(state));
+        }
+        (self.seen, could)
+    }
+
+    /// How many choices were made of each kind, by [`Point::index`].
+    #[must_use]
+    pub fn counts(&self) -> [u32; Point::COUNT] {
+        self.counts
     }
 
     /// The answers so far, without the zeros at the end (which a replay supplies by itself).

@@ -9,7 +9,7 @@ use crate::fabric::{Fabric, Port};
 use crate::finding::Place;
 use crate::pci::Function;
 use crate::time::Nanos;
-use crate::trace::DeviceId;
+use crate::trace::{DeviceId, Event};
 
 /// An access to a BAR, checked by the bus: inside the BAR, naturally aligned, and one that the register has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +168,9 @@ impl Cx<'_> {
     /// through it; what is read comes as it is.
     #[must_use]
     pub fn memory(&self) -> &DeviceMemory {
+        // What it does there is not known: it may read what the processor stored, and the processor what it writes.
+        self.fabric.choices.history.device_loads(self.port.id);
+        self.fabric.choices.history.device_stores(self.port.id);
         let noting = self.fabric.trace.is_on() || !self.fabric.faults.is_empty();
         self.port.io_space().set_noting(noting);
         self.port.memory.set_logging(self.fabric.order.logging());
@@ -199,6 +202,19 @@ impl Cx<'_> {
     /// not, it answers [`Refusal::Misuse`].)
     pub fn misuse(&mut self, what: &'static str) {
         self.fabric.misuse(self.port, what, self.place);
+    }
+
+    /// Whether there is a trace: what costs something to say to it need not be made up otherwise.
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.fabric.trace.is_on()
+    }
+
+    /// Puts a frame of a network into the trace, if there is one: one that the driver `sent`, or one for it. `bytes` is only called
+    /// then.
+    pub fn packet(&mut self, sent: bool, bytes: impl FnOnce() -> Vec<u8>) {
+        let device = self.port.id;
+        self.fabric.event(|| Event::Packet { device, sent, bytes: bytes() });
     }
 
     /// A handle that wakes this device, for those it is connected with other than through the machine: the other end of its cable.

@@ -128,7 +128,12 @@ struct Inner {
     dead: VecDeque<Mapping>,
     /// Addresses are given out downwards from here, and from the top again when the bottom is reached; 0 at first.
     cursor: u64,
+    /// They begin far above 4 GiB.
+    high: bool,
 }
+
+/// The highest address where they begin high: what most IOMMUs translate.
+const HIGH: u64 = (1 << 47) - 1;
 
 /// The I/O address space of one device. Mappings are exact to the byte and never adjacent, so running over the end of one
 /// is always seen. Addresses are given out from high to low and not again before all others were.
@@ -182,7 +187,13 @@ impl IoSpace {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            inner: RwLock::new(Inner { tlb: Iotlb::new(), live: BTreeMap::new(), dead: VecDeque::new(), cursor: 0 }),
+            inner: RwLock::new(Inner {
+                tlb: Iotlb::new(),
+                live: BTreeMap::new(),
+                dead: VecDeque::new(),
+                cursor: 0,
+                high: false,
+            }),
             generation: AtomicU64::new(0),
             open: AtomicBool::new(false),
             refused: Mutex::new(Vec::new()),
@@ -209,6 +220,12 @@ impl IoSpace {
     /// Lets accesses through [`DeviceMemory`] pass, or not: bus mastering was turned on or off, or the device is gone.
     pub fn set_open(&self, open: bool) {
         self.open.store(open, Ordering::Relaxed);
+    }
+
+    /// From now on addresses come from far above 4 GiB, to a device whose mask allows it: as on a machine without room below, or
+    /// with `iommu.forcedac=1`.
+    pub fn start_high(&self) {
+        self.write().high = true;
     }
 
     /// Takes what was refused to accesses through [`DeviceMemory`] since the last call.
@@ -249,7 +266,8 @@ impl IoSpace {
     pub fn map(&self, mapping: &NewMapping) -> Option<u64> {
         let mut inner = self.write();
         let span = mapping.len.max(1).checked_next_multiple_of(PAGE_SIZE)?;
-        let iova = [u64::from(u32::MAX), u64::MAX]
+        let first = if inner.high { HIGH } else { u64::from(u32::MAX) };
+        let iova = [first, u64::MAX]
             .into_iter()
             .map(|limit| mapping.mask.min(limit))
             .find_map(|limit| inner.find_room(span, limit))?;

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use vm_memory::{Bytes, GuestAddress, Permissions};
 
 use crate::choice::{Choices, Chooser, Point};
+use crate::coverage::{Coverage, States};
 use crate::device::{Access, DmaError, InterruptMode};
 use crate::dma::{self, DeviceMemory, Fault, IoSpace, Noted, Ram};
 use crate::fault::{Applied, Behaviour, Faults, Plan, Verb};
@@ -229,6 +230,10 @@ pub struct Fabric {
     pub(crate) delayed: Timers<Delayed>,
     /// The rules that monitors put to the test, by id; collected if there is a set to collect them in.
     pub exercised: Option<BTreeSet<&'static str>>,
+    /// The states that this life has seen, and those that this machine can get into.
+    pub seen: States,
+    /// See `seen`.
+    pub could_see: States,
     /// What monitors watch of memory.
     pub watched: Watched,
     /// The memory model.
@@ -262,6 +267,8 @@ impl Fabric {
             messages: VecDeque::new(),
             delayed: Timers::default(),
             exercised: None,
+            seen: States::default(),
+            could_see: States::USUAL,
             watched: Watched::default(),
             order: Order::default(),
             names: Vec::new(),
@@ -283,6 +290,17 @@ impl Fabric {
         self.misled >> device.0 & 1 != 0
     }
 
+    /// Notes that the machine got into a state.
+    #[inline]
+    pub fn cover(&mut self, state: Coverage) {
+        self.seen.add(state);
+    }
+
+    /// Notes that the machine can get into these states.
+    pub fn reachable(&mut self, states: &[Coverage]) {
+        self.could_see = self.could_see.union(States::of(states));
+    }
+
     /// Virtual time, in nanoseconds.
     #[inline]
     #[must_use]
@@ -299,6 +317,8 @@ impl Fabric {
     /// Counts and, if the trace is on, records a waist operation.
     #[inline]
     pub(crate) fn operation(&mut self, event: impl FnOnce() -> Event) {
+        let event = event();
+        self.choices.history.operation(&event);
         self.trace.operation(self.now, self.task, event);
     }
 
@@ -324,7 +344,7 @@ impl Fabric {
         finding.at = self.now;
         finding.position = self.trace.position();
         finding.context = self.context.to_string();
-        self.event(|| Event::Finding { rule: finding.rule.id, what: finding.what.clone() });
+        self.event(|| Event::Finding { rule: finding.rule.id, what: finding.what.clone(), place: finding.place });
         self.findings.push(finding);
     }
 
@@ -341,6 +361,7 @@ impl Fabric {
     fn meet_slowly(&mut self, verb: Verb, port: &Port, bar: u8, address: u64, len: u64) -> Option<Applied> {
         let applied = self.faults.meet(verb, &port.name, bar, address, len)?;
         self.faulted |= 1 << port.id.0;
+        self.cover(Coverage::FaultMet);
         // Reads that only take longer or happen twice tell the truth; a write that is late or comes twice does not.
         let truthful = matches!(applied.behaviour, Behaviour::Delay | Behaviour::Duplicate);
         let misleads = match verb {
@@ -538,13 +559,10 @@ impl Fabric {
             self.settle_order(port);
         }
         self.device_stores(at.0, from.len());
-        match applied.map(|a| a.behaviour) {
-            Some(Behaviour::Corrupt | Behaviour::Choose) => {
-                let mut spoilt = from.to_vec();
-                self.spoil(applied, &mut spoilt);
-                return self.ram.memory().write_slice(&spoilt, at).map_err(|_| DmaError::Fault);
-            }
-            _ => {}
+        if let Some(Behaviour::Corrupt | Behaviour::Choose) = applied.map(|a| a.behaviour) {
+            let mut spoilt = from.to_vec();
+            self.spoil(applied, &mut spoilt);
+            return self.ram.memory().write_slice(&spoilt, at).map_err(|_| DmaError::Fault);
         }
         self.ram.memory().write_slice(from, at).map_err(|_| DmaError::Fault)
     }
@@ -582,7 +600,10 @@ impl Fabric {
             Some(Raised::Send { address, data }) => {
                 self.emit(port, Message { device: port.id, vector, address, data, stamp });
             }
-            Some(Raised::Pended) => self.operation(|| Event::Pended { device: port.id, vector }),
+            Some(Raised::Pended) => {
+                self.cover(Coverage::MaskedPended);
+                self.operation(|| Event::Pended { device: port.id, vector });
+            }
             Some(Raised::NoVector | Raised::Disabled) | None => {}
         }
     }

@@ -46,6 +46,7 @@
 //! ```
 
 pub mod choice;
+pub mod coverage;
 pub mod dma;
 pub mod fault;
 pub mod finding;
@@ -58,15 +59,18 @@ pub mod trace;
 mod bus;
 mod device;
 mod fabric;
+mod history;
 mod order;
 
 pub use bus::{Bus, BusConfig, PlugError};
 pub use choice::{Choices, Chooser, Point, Stream};
+pub use coverage::{Coverage, States};
 pub use device::{Access, Cx, Device, DmaError, InterruptMode, Refusal, Reply, Reset, Waker};
 pub use dma::Ram;
 pub use fabric::{Fabric, Message, Port, cost};
 pub use fault::Plan;
 pub use finding::{Finding, Place, Rule, Severity};
+pub use history::History;
 pub use monitor::{Barrier, Monitor, Seen, Sight};
 pub use order::{Order, Reach, Uncovered};
 pub use pci::{Bar, Function, Register, Rights, Widths};

@@ -5,6 +5,7 @@ use std::fmt;
 
 use vm_memory::{Bytes, Permissions};
 
+use crate::coverage::Coverage;
 use crate::device::{Access, InterruptMode, Reset};
 use crate::dma::{Fault, Mapping};
 use crate::fabric::{Fabric, Port};
@@ -215,6 +216,17 @@ impl Sight<'_> {
         if let Some(exercised) = &mut self.fabric.exercised {
             exercised.insert(rule.id);
         }
+    }
+
+    /// Notes that the machine got into a state.
+    #[inline]
+    pub fn cover(&mut self, state: Coverage) {
+        self.fabric.cover(state);
+    }
+
+    /// Notes that it can get into these.
+    pub fn reachable(&mut self, states: &[Coverage]) {
+        self.fabric.reachable(states);
     }
 
     /// Files a finding about the function's driver. The place, if the finding names none, is the line that is being executed.

@@ -1,9 +1,24 @@
-//! The trace: a typed log of what crossed the waist and what the machine did around it.
+//! The trace: a typed log of what crossed the waist and what the machine did around it, and the forms in which it can be written.
+//!
+//! [`write_text`] and [`write_json_lines`] write the events as they are. [`Timeline`] lays them out in lanes for trace viewers.
+//! [`write_pcapng`] writes the packets of network devices.
+
+mod chrome;
+mod fields;
+mod lines;
+pub mod pcapng;
+mod perfetto;
+mod timeline;
 
 use std::fmt;
 
-use crate::finding::{Moment, Place};
+use crate::finding::Place;
 use crate::time::Nanos;
+
+pub use fields::Value;
+pub use lines::{write_json_lines, write_text};
+pub use pcapng::write_pcapng;
+pub use timeline::Timeline;
 
 /// Names a device in one machine: its place in the order in which devices were plugged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +62,8 @@ pub enum Event {
     Removed { device: DeviceId },
     /// A fault of the plan was applied.
     Fault { device: DeviceId, verb: &'static str, behaviour: &'static str },
+    /// A network device carried a frame, whole and as a wire carries it: one that its driver `sent`, or one for its driver.
+    Packet { device: DeviceId, sent: bool, bytes: Vec<u8> },
     /// An interrupt handler was entered.
     IrqEnter { irq: u32, name: String },
     /// An interrupt handler returned.
@@ -69,10 +86,12 @@ pub enum Event {
     Call { what: &'static str, file: String, result: i64 },
     /// An allocation was chosen to fail.
     AllocationFailed { size: usize, place: Option<Place> },
+    /// A call into the kernel was chosen to fail.
+    CallFailed { call: &'static str, place: Option<Place> },
     /// A timer's callback ran.
     Timer { name: &'static str },
     /// A rule was violated.
-    Finding { rule: &'static str, what: String },
+    Finding { rule: &'static str, what: String, place: Option<Place> },
 }
 
 impl Event {
@@ -95,6 +114,7 @@ impl Event {
             Self::Reset { .. } => "reset",
             Self::Removed { .. } => "removed",
             Self::Fault { .. } => "fault",
+            Self::Packet { .. } => "packet",
             Self::IrqEnter { .. } => "irq-enter",
             Self::IrqExit { .. } => "irq-exit",
             Self::Switch { .. } => "switch",
@@ -106,6 +126,7 @@ impl Event {
             Self::Unbind { .. } => "unbind",
             Self::Call { .. } => "call",
             Self::AllocationFailed { .. } => "alloc-failed",
+            Self::CallFailed { .. } => "call-failed",
             Self::Timer { .. } => "timer",
             Self::Finding { .. } => "finding",
         }
@@ -129,7 +150,8 @@ impl Event {
             | Self::Work { device }
             | Self::Reset { device, .. }
             | Self::Removed { device }
-            | Self::Fault { device, .. } => Some(*device),
+            | Self::Fault { device, .. }
+            | Self::Packet { device, .. } => Some(*device),
             _ => None,
         }
     }
@@ -176,6 +198,9 @@ impl fmt::Display for Event {
             Self::Reset { kind, .. } => write!(f, "reset         {kind}"),
             Self::Removed { .. } => write!(f, "removed"),
             Self::Fault { verb, behaviour, .. } => write!(f, "fault         {verb}: {behaviour}"),
+            Self::Packet { sent, bytes, .. } => {
+                write!(f, "packet        {} {} bytes", if *sent { "sent," } else { "received," }, bytes.len())
+            }
             Self::IrqEnter { irq, name } => write!(f, "irq {irq} enter   {name}"),
             Self::IrqExit { irq, result } => write!(f, "irq {irq} exit    {result}"),
             Self::Switch { task } => write!(f, "switch to     {task}"),
@@ -189,14 +214,82 @@ impl fmt::Display for Event {
             Self::Unbind { driver, device } => write!(f, "unbind        {driver} {device}"),
             Self::Call { what, file, result } => write!(f, "{what:<13} {file} -> {result}"),
             Self::AllocationFailed { size, place } => write!(f, "no memory     for {size} bytes{}", At(*place)),
+            Self::CallFailed { call, place } => write!(f, "fails         {call}{}", At(*place)),
             Self::Timer { name } => write!(f, "timer         {name}"),
-            Self::Finding { rule, what } => write!(f, "FINDING       {rule}: {what}"),
+            Self::Finding { rule, what, place } => write!(f, "FINDING       {rule}: {what}{}", At(*place)),
         }
     }
 }
 
 fn hex_width(bytes: u8) -> usize {
     usize::from(bytes) * 2 + 2
+}
+
+/// A number that stands for a sequence of numbers. The same on every machine and in every process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest(u64);
+
+impl Digest {
+    /// Adds a number to the sequence.
+    #[inline]
+    pub fn fold(&mut self, value: u64) {
+        let mixed = (self.0 ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let wide = u128::from(mixed) * 0xd6e8_feb8_6659_fd93_u128;
+        self.0 = (wide as u64) ^ ((wide >> 64) as u64) ^ self.0.rotate_left(23);
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn value(self) -> u64 {
+        self.0
+    }
+}
+
+impl Event {
+    /// Whether it is an access of the processor's.
+    #[inline]
+    fn is_of_cpu(&self) -> bool {
+        matches!(
+            self,
+            Self::ConfigRead { .. } | Self::ConfigWrite { .. } | Self::BarRead { .. } | Self::BarWrite { .. }
+        )
+    }
+
+    /// Adds what a waist operation did to a digest: its kind, device, address and value.
+    #[inline]
+    pub fn fold_into(&self, digest: &mut Digest) {
+        let (kind, device, place, value) = match *self {
+            Self::ConfigRead { device, offset, width, value } => {
+                (1, device, pair(0, offset.into(), width), value.into())
+            }
+            Self::ConfigWrite { device, offset, width, value } => {
+                (2, device, pair(0, offset.into(), width), value.into())
+            }
+            Self::BarRead { device, bar, offset, width, value, .. } => (3, device, pair(bar, offset, width), value),
+            Self::BarWrite { device, bar, offset, width, value, .. } => (4, device, pair(bar, offset, width), value),
+            Self::DmaRead { device, iova, len } => (5, device, iova, len),
+            Self::DmaWrite { device, iova, len } => (6, device, iova, len),
+            Self::Map { device, iova, len, .. } => (7, device, iova, len),
+            Self::Unmap { device, iova, len } => (8, device, iova, len),
+            Self::Message { device, vector } => (9, device, vector.into(), 0),
+            Self::Pended { device, vector } => (10, device, vector.into(), 0),
+            Self::Level { device, asserted } => (11, device, asserted.into(), 0),
+            Self::Work { device } => (12, device, 0, 0),
+            Self::Reset { device, .. } => (13, device, 0, 0),
+            Self::Removed { device } => (14, device, 0, 0),
+            // What is no waist operation has no part in it.
+            _ => return,
+        };
+        digest.fold(kind << 16 | u64::from(device.0));
+        digest.fold(place);
+        digest.fold(value);
+    }
+}
+
+/// A place in a BAR as one number.
+#[inline]
+fn pair(bar: u8, offset: u64, width: u8) -> u64 {
+    offset.rotate_left(16) ^ u64::from(bar) << 8 ^ u64::from(width)
 }
 
 /// An event with its circumstances.
@@ -212,11 +305,21 @@ pub struct Record {
     pub event: Event,
 }
 
+impl Record {
+    /// The name of the device that the event belongs to; `None` if it belongs to none, or `names` does not know it.
+    #[must_use]
+    pub fn device<'a>(&self, names: &'a [String]) -> Option<&'a str> {
+        names.get(usize::from(self.event.device()?.0)).map(String::as_str)
+    }
+}
+
 /// The event log. When it is off, nothing is built or stored.
 #[derive(Debug, Default)]
 pub struct Trace {
     on: bool,
     position: u64,
+    /// What happened so far, as one number.
+    digest: Digest,
     records: Vec<Record>,
 }
 
@@ -234,10 +337,15 @@ impl Trace {
 
     /// Counts one waist operation and records it if the trace is on.
     #[inline]
-    pub fn operation(&mut self, at: Nanos, task: u16, event: impl FnOnce() -> Event) {
+    pub fn operation(&mut self, at: Nanos, task: u16, event: Event) {
         self.position += 1;
+        // What a device does by itself is the same whichever task it happens in.
+        if event.is_of_cpu() {
+            self.digest.fold(u64::from(task));
+        }
+        event.fold_into(&mut self.digest);
         if self.on {
-            self.store(at, task, event());
+            self.store(at, task, event);
         }
     }
 
@@ -260,6 +368,13 @@ impl Trace {
         self.position
     }
 
+    /// The waist operations so far as one number, kept whether or not the trace is on: two lives with the same number did the
+    /// same, in the same order, in the same tasks. Moments and places do not count.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest.value()
+    }
+
     /// What was recorded.
     #[must_use]
     pub fn records(&self) -> &[Record] {
@@ -271,23 +386,4 @@ impl Trace {
     pub fn take(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.records)
     }
-}
-
-/// Writes records as text, one line an event, devices by name.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_text(out: &mut dyn std::io::Write, records: &[Record], names: &[String]) -> std::io::Result<()> {
-    for record in records {
-        let who = record.event.device().and_then(|id| names.get(usize::from(id.0))).map_or("", String::as_str);
-        writeln!(
-            out,
-            "[{:>12}] {:>6} t{:<2} {who:<8} {}",
-            Moment(record.at),
-            record.position,
-            record.task,
-            record.event
-        )?;
-    }
-    Ok(())
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use bringup_core::trace::pcapng::{self, ENHANCED, ETHERNET, INTERFACE, MAGIC, SECTION, TSRESOL};
 use bringup_core::{Nanos, Waker};
 
 use super::backend::NetBackend;
@@ -12,18 +13,8 @@ use super::frame::{Frame, LONGEST};
 use crate::hosted::{open_input, open_output, reason, shown};
 use crate::notices::Notices;
 
-const SECTION: u32 = 0x0a0d_0d0a;
-const MAGIC: u32 = 0x1a2b_3c4d;
-const INTERFACE: u32 = 1;
+/// A packet without its circumstances.
 const SIMPLE: u32 = 3;
-const ENHANCED: u32 = 6;
-/// Link type: Ethernet.
-const ETHERNET: u16 = 1;
-/// Option of an interface: the unit of its timestamps.
-const TSRESOL: u16 = 9;
-/// Option of a packet: its direction among others; the value for one that was sent.
-const FLAGS: u16 = 2;
-const OUTBOUND: u32 = 2;
 /// The largest file that is read.
 const MOST: u64 = 1 << 30;
 
@@ -217,11 +208,7 @@ impl PacketWriter {
         let failed = |verb, error: &io::Error| PcapError::Io { verb, file: shown(path), why: reason(error) };
         let file = open_output(path).map_err(|error| failed("open", &error))?;
         let mut writer = Self { file, name, len: 0, notices, failed: false };
-        let section = [&MAGIC.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat();
-        // Nanoseconds, and the end of options.
-        let options = [TSRESOL.to_le_bytes(), [1, 0], [9, 0], [0, 0], [0, 0], [0, 0]].concat();
-        let interface = [&ETHERNET.to_le_bytes()[..], &[0; 6], &options].concat();
-        let head = [block(SECTION, &section), block(INTERFACE, &interface)].concat();
+        let head = [pcapng::section(), pcapng::interface("")].concat();
         writer.append(&head).map_err(|error| failed("write", &error))?;
         Ok(writer)
     }
@@ -231,12 +218,7 @@ impl PacketWriter {
         if self.failed {
             return;
         }
-        let len = (bytes.len() as u32).to_le_bytes();
-        let padding = &[0; 3][..bytes.len().next_multiple_of(4) - bytes.len()];
-        let flags = [&FLAGS.to_le_bytes()[..], &[4, 0], &OUTBOUND.to_le_bytes(), &[0; 4]].concat();
-        let time = [((at >> 32) as u32).to_le_bytes(), (at as u32).to_le_bytes()].concat();
-        let body = [&[0; 4][..], &time, &len, &len, bytes, padding, &flags].concat();
-        if let Err(error) = self.append(&block(ENHANCED, &body)) {
+        if let Err(error) = self.append(&pcapng::packet(0, at, true, bytes)) {
             self.failed = true;
             self.notices.add(format!(
                 "cannot write {}: {}; the packets from here on are not in it",
@@ -260,11 +242,6 @@ impl PacketWriter {
             }
         }
     }
-}
-
-fn block(kind: u32, body: &[u8]) -> Vec<u8> {
-    let len = (body.len() as u32 + 12).to_le_bytes();
-    [&kind.to_le_bytes()[..], &len, body, &len].concat()
 }
 
 /// A back-end whose sent frames are also written to a file, as a wire carries them.
@@ -424,7 +401,7 @@ mod tests {
 
     #[test]
     fn microseconds_are_the_unit_if_nothing_is_said() {
-        let section = block(SECTION, &[&MAGIC.to_be_bytes()[..], &[0, 1, 0, 0], &[0xff; 8]].concat());
+        let section = pcapng::block(SECTION, &[&MAGIC.to_be_bytes()[..], &[0, 1, 0, 0], &[0xff; 8]].concat());
         // The same with high bytes first, written by hand.
         let big = |kind: u32, body: &[u8]| {
             let len = (body.len() as u32 + 12).to_be_bytes();

@@ -121,7 +121,7 @@ unsafe fn resize<H: Blocks>(
 
     let Some(block) = H::block(layout) else {
         if !flags.contains(flags::__GFP_NOWARN) {
-            machine::warn(format_args!("allocation of {} bytes is too large", layout.size()));
+            machine::allocation_too_large(layout.size());
         }
         return Err(AllocError);
     };

@@ -35,12 +35,14 @@ pub struct mutex {
     /// How many tasks wait for it.
     pub(crate) waiters: Cell<usize>,
     pub(crate) name: *const c_char,
+    pub(crate) class: *mut super::lock_class_key,
 }
 
 /// A spinlock.
 pub struct spinlock_t {
     pub(crate) held: Cell<bool>,
     pub(crate) name: *const c_char,
+    pub(crate) class: *mut super::lock_class_key,
 }
 
 /// The clock that can be set, in nanoseconds since 1970.

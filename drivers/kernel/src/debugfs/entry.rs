@@ -6,6 +6,7 @@ use crate::machine;
 use crate::sync::Arc;
 use bringup_bench::file::CharDevice;
 use core::cell::{Cell, RefCell};
+use core::panic::Location;
 use std::rc::Rc;
 use std::string::String;
 use std::vec::Vec;
@@ -29,18 +30,30 @@ impl Dentry {
         core::ptr::from_ref(self).addr()
     }
 
+    /// How the lock checker knows what reads and writes of it hold.
+    fn class(&self) -> (usize, usize) {
+        (self.key(), 3)
+    }
+
+    fn describe(&self) -> String {
+        std::format!("a read or write of debugfs file {}", self.name)
+    }
+
     /// Begins a read or write; `false` when the file is removed. Each `true` is followed by one [`put`](Self::put).
+    #[track_caller]
     pub(super) fn get(&self) -> bool {
         if self.removed.get() {
             return false;
         }
         self.users.set(self.users.get() + 1);
+        machine::lock::activity_begins(self.class(), self.key(), Location::caller(), || self.describe());
         true
     }
 
     /// Ends a read or write.
     pub(super) fn put(&self) {
         self.users.set(self.users.get() - 1);
+        machine::lock::activity_ends(self.key());
         if self.removed.get() {
             machine::wake_all(self.key());
         }
@@ -51,6 +64,7 @@ impl Dentry {
     }
 
     /// Removes it and what is below it, and waits until nobody reads or writes any of it: C's `debugfs_remove()`.
+    #[track_caller]
     fn remove(&self) {
         if self.removed.replace(true) {
             return;
@@ -63,6 +77,7 @@ impl Dentry {
             return;
         }
         machine::file::debugfs_remove(self.id.get());
+        machine::lock::activity_awaited(self.class(), self.key(), Location::caller(), || self.describe());
         // In a life that has crashed nobody finishes any more.
         while self.users.get() > 0 && !machine::is_crashed() {
             machine::wait(self.key(), None, false, "debugfs_remove");

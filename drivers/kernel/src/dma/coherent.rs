@@ -92,6 +92,7 @@ impl<T: KnownSize + ?Sized> Coherent<T> {
     /// The pointer, for a driver to do with what it wants.
     #[track_caller]
     fn uncovered(&self) -> *mut T {
+        machine::mem_not_followed();
         machine::mem_uncovered(self.cpu_addr.as_ptr().cast(), Location::caller());
         self.cpu_addr.as_ptr()
     }
@@ -421,6 +422,7 @@ impl<'a, T: ?Sized> CoherentView<'a, T> {
     /// Neither the device nor anyone else may write to it for `'a`.
     #[track_caller]
     pub unsafe fn as_ref(self) -> &'a T {
+        machine::mem_not_followed();
         // SAFETY: a view is of valid memory, and the caller answers for the rest.
         unsafe { &*self.memory.as_ptr() }
     }
@@ -432,6 +434,7 @@ impl<'a, T: ?Sized> CoherentView<'a, T> {
     /// Neither the device nor anyone else may access it for `'a`.
     #[track_caller]
     pub unsafe fn as_mut(self) -> &'a mut T {
+        machine::mem_not_followed();
         // SAFETY: a view is of valid memory, and the caller answers for the rest.
         unsafe { &mut *self.memory.as_ptr() }
     }

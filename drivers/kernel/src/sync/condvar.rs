@@ -91,12 +91,14 @@ impl CondVar {
         let began = time::jiffies();
         let deadline = (timeout != MAX_SCHEDULE_TIMEOUT)
             .then(|| machine::time::now().saturating_add(time::jiffies_to_nanos(timeout.unsigned_abs())));
+        let about = core::ptr::from_ref(self).addr();
+        let checked = machine::lock::lock_held_since(guard.lock.address());
         // Before the lock is free: a notification that comes while it is given back must not be lost.
         self.waiters.borrow_mut().push(me);
         guard.do_unlocked(|| {
             let waits = self.waiters.borrow().contains(&me) && !super::is_dying();
             if waits {
-                machine::wait(me, deadline, interruptible, "a condition variable");
+                machine::sched::wait_notified(me, about, checked, deadline, interruptible, "a condition variable");
             }
         });
         self.waiters.borrow_mut().retain(|waiter| *waiter != me);
@@ -150,12 +152,16 @@ impl CondVar {
     }
 
     /// Wakes at most `most` waiters, those that wait longest first. Without a waiter it has no effect, also not later.
+    #[track_caller]
     fn notify(&self, most: usize) {
         let woken: Vec<usize> = {
             let mut waiters = self.waiters.borrow_mut();
             let most = most.min(waiters.len());
             waiters.drain(..most).collect()
         };
+        if woken.is_empty() {
+            machine::sched::notified_nobody(core::ptr::from_ref(self).addr());
+        }
         for waiter in woken {
             machine::wake_one(waiter);
         }
@@ -163,17 +169,20 @@ impl CondVar {
 
     /// As [`notify_one`](Self::notify_one), with the hint that the caller is about to sleep: the woken task does not run before
     /// it does.
+    #[track_caller]
     pub fn notify_sync(&self) {
         self.notify(1);
     }
 
     /// Wakes the task that waits longest. Without a waiter it has no effect, also not later.
+    #[track_caller]
     pub fn notify_one(&self) {
         self.notify(1);
         super::point();
     }
 
     /// Wakes all that wait. Without a waiter it has no effect, also not later.
+    #[track_caller]
     pub fn notify_all(&self) {
         self.notify(usize::MAX);
         super::point();

@@ -70,6 +70,7 @@ pub unsafe trait Backend {
     /// # Safety
     ///
     /// The caller must hold it, and have what `lock` or `try_lock` returned.
+    #[track_caller]
     unsafe fn unlock(ptr: *mut Self::State, guard_state: &Self::GuardState);
 
     /// Takes the lock again after [`unlock`](Self::unlock), for the same guard.
@@ -140,6 +141,11 @@ impl<B: Backend> Lock<(), B> {
 }
 
 impl<T: ?Sized, B: Backend> Lock<T, B> {
+    /// The address that the machine knows it by.
+    pub(crate) fn address(&self) -> usize {
+        self.state.get().addr()
+    }
+
     /// Takes the lock; the data is the caller's until the guard is dropped.
     ///
     /// Taking a lock that the caller holds, or that is held by what the caller's interrupt handler interrupted, is a
@@ -243,19 +249,25 @@ impl<T: ?Sized + Unpin, B: Backend> DerefMut for Guard<'_, T, B> {
 }
 
 impl<T: ?Sized, B: Backend> Drop for Guard<'_, T, B> {
+    #[track_caller]
     fn drop(&mut self) {
         // SAFETY: the guard holds the lock.
         unsafe { B::unlock(self.lock.state.get(), &self.state) };
     }
 }
 
+/// The name that a lock was given.
+fn name(name: *const c_char) -> &'static str {
+    // SAFETY: `Backend::init` got a name that stays.
+    let name: &'static CStr = unsafe { CStr::from_char_ptr(name) };
+    name.to_str().unwrap_or("?")
+}
+
 /// Reports that a lock is taken which can never become free, and does not return.
 #[cold]
 #[track_caller]
-fn deadlock(name: *const c_char) -> ! {
-    // SAFETY: `Backend::init` got a name that stays.
-    let name = unsafe { CStr::from_char_ptr(name) };
-    let name = name.to_str().unwrap_or("?");
+fn deadlock(lock: *const c_char) -> ! {
+    let name = name(lock);
     if super::in_task() {
         machine::lock_recursion(name);
     }
@@ -265,8 +277,6 @@ fn deadlock(name: *const c_char) -> ! {
 /// Warns that a lock is not held.
 #[cold]
 #[track_caller]
-fn not_held(name: *const c_char) {
-    // SAFETY: `Backend::init` got a name that stays.
-    let name = unsafe { CStr::from_char_ptr(name) };
-    machine::warn(format_args!("lock \"{}\" is not held", name.to_str().unwrap_or("?")));
+fn not_held(lock: *const c_char) {
+    machine::warn(format_args!("lock \"{}\" is not held", name(lock)));
 }

@@ -75,10 +75,13 @@ pub fn local_irq_disable() {
 }
 
 /// Takes back one [`local_irq_disable`]. A point; nothing outside a task.
+#[track_caller]
 pub fn local_irq_enable() {
+    let place = Location::caller();
     let at = try_with(|m| {
         let Some(task) = m.tasks.running() else { return AtPoint::GoOn };
         task.irqs_off = task.irqs_off.saturating_sub(1);
+        m.locks_see_irqs_on(place);
         m.bus.fabric.advance(STEP);
         m.at_point()
     });
@@ -131,6 +134,9 @@ pub fn barrier(kind: Barrier, reach: Reach) {
     let at = try_with(|m| {
         m.bus.fabric.advance(STEP);
         m.bus.fabric.cpu_barrier(kind, reach);
+        if kind != Barrier::Write {
+            m.fetches.renew();
+        }
         super::watch::show_barrier(m, kind, place);
         m.at_point()
     });

@@ -55,20 +55,38 @@ struct Streaming {
 /// What lent memory holds on the CPU's side while the device may write to it: nobody may rely on it, or change it.
 const LENT: u8 = 0xdb;
 
-/// Says which addresses the device can use (`dma_set_mask`, `dma_set_coherent_mask`).
+/// Says which addresses the device can use (`dma_set_mask`, `dma_set_coherent_mask`). Where those above 4 GiB are among them it is a
+/// choice whether the device's addresses are from there.
 ///
 /// # Errors
 /// `EIO` for a mask under which no memory can be reached (less than 24 bits).
+#[track_caller]
 pub fn set_masks(device: DeviceId, streaming: Option<u64>, coherent: Option<u64>) -> Result<(), i32> {
+    let place = Location::caller();
     if [streaming, coherent].into_iter().flatten().any(|mask| mask < 0xff_ffff) {
         return Err(EIO);
     }
     with(|m| {
+        if m.refuses("dma_set_mask", place) {
+            return Err(EIO);
+        }
+        let dma = &m.device(device).dma;
+        let count = dma.coherent.len() + dma.streaming.len();
+        if count > 0 {
+            let name = m.device_name(device);
+            let what =
+                format!("the DMA mask of {name} is set while {count} mappings are there that were made for another");
+            m.report(Finding::new(&rules::DMA_MASK_IN_USE, what).at_place(Some(place)).on_device(name));
+        }
         let dma = &mut m.device(device).dma;
         dma.mask = streaming.unwrap_or(dma.mask);
         dma.coherent_mask = coherent.unwrap_or(dma.coherent_mask);
-    });
-    Ok(())
+        let wide = dma.mask.min(dma.coherent_mask) > DEFAULT_MASK;
+        if wide && m.bus.fabric.choices.choose(Point::Model, 2) != 0 {
+            m.bus.port(device).io_space().start_high();
+        }
+        Ok(())
+    })
 }
 
 /// Sets the longest segment the device takes (`dma_set_max_seg_size`).
@@ -113,6 +131,7 @@ pub fn alloc_coherent(device: DeviceId, len: usize, may_sleep: bool) -> Result<C
             return Err(ENOMEM);
         };
         let ledger = m.take(Kind::Mapping, Some(device), Some(place), (iova, len as u64), "");
+        m.bus.fabric.choices.history.cpu_stores(iova);
         m.device(device).dma.coherent.push((iova, ledger));
         m.bus.fabric.coherent_allocated(device, physical.0, len as u64, place);
         m.map_event(device, iova, len as u64, Direction::Bidirectional, MappingKind::Coherent, place);
@@ -125,7 +144,15 @@ pub fn alloc_coherent(device: DeviceId, len: usize, may_sleep: bool) -> Result<C
 pub fn free_coherent(device: DeviceId, iova: u64) {
     with(|m| {
         let at = m.now();
+        m.bus.fabric.choices.history.cpu_stores(iova);
         let Some(mapping) = m.bus.port(device).io_space().unmap(iova, at) else { return };
+        // It may have to change the kernel's page tables: Linux warns when interrupts are off.
+        if let Some(place) = mapping.place
+            && !m.interrupts_enabled()
+            && m.tasks.current.is_some()
+        {
+            m.check_sleep("the release of the coherent memory allocated here", place);
+        }
         m.bus.fabric.coherent_freed(device, mapping.physical.0, iova, mapping.len);
         // Memory is dropped without saying where; where it came from is the line that helps.
         m.bus.show_unmapped(device, iova, mapping.len, mapping.place);
@@ -184,6 +211,7 @@ pub unsafe fn map_streaming_at(
             return Err(EIO);
         }
         m.admit_allocation(len as usize, place)?;
+        m.bus.fabric.choices.history.cpu_stores(len);
         let bounce = m.bus.fabric.ram.alloc(len, DIRTY).ok_or(ENOMEM)?;
         if direction != Direction::FromDevice {
             let mut at = bounce;
@@ -221,6 +249,9 @@ pub unsafe fn unmap_streaming(device: DeviceId, id: u32) {
         let dma = &mut m.device(device).dma;
         let Some(index) = dma.streaming.iter().position(|s| s.id == id) else { return };
         let streaming = dma.streaming.swap_remove(index);
+        let history = &mut m.bus.fabric.choices.history;
+        history.cpu_sees_memory();
+        history.cpu_stores(id.into());
         let at = m.now();
         for (iova, len) in &streaming.segments {
             m.bus.port(device).io_space().unmap(*iova, at);

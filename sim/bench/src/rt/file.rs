@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bringup_core::Place;
 
-use super::errno::{EEXIST, EFAULT, ENOENT};
+use super::errno::{EEXIST, EFAULT, ENOENT, ENOMEM};
 use super::point::AtPoint;
 use super::sched;
 use crate::file::UserMemory;
@@ -28,12 +28,16 @@ pub fn misc_register(name: &'static str, ops: Rc<dyn CharDevice>) -> Result<u32,
 /// As there.
 pub fn misc_register_at(name: &'static str, ops: Rc<dyn CharDevice>, place: Place) -> Result<u32, i32> {
     with(|m| {
+        m.check_sleep("misc_register", place);
         if m.chardevs.iter().any(|chardev| chardev.name == name) {
             return Err(EEXIST);
         }
+        if m.refuses("misc_register", place) {
+            return Err(ENOMEM);
+        }
         let id = m.id();
         let ledger = m.take(Kind::Chardev, None, Some(place), (0, 0), name);
-        m.chardevs.push(Chardev { id, name: name.into(), ops, ledger });
+        m.chardevs.push(Chardev { id, module: m.module, name: name.into(), ops, ledger });
         Ok(id)
     })
 }

@@ -2,12 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
+use bringup_core::choice::Point;
 use bringup_core::pci::offset;
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Finding, Place};
+use bringup_core::{Coverage, DeviceId, Finding, Place};
 
 use super::errno::{EBUSY, EINVAL, ENOMEM, ENOSPC, ERANGE};
-use crate::irq::{Handler, Interrupts, Source, VectorsId};
+use crate::irq::{Freed, Handler, Interrupts, Source, VectorsId};
 use crate::ledger::Kind;
 use crate::machine::{Callback, Machine, with};
 use crate::rules;
@@ -76,8 +77,12 @@ type Enable = fn(&mut Machine, DeviceId, u32, u32) -> Result<Vectors, i32>;
 #[track_caller]
 pub fn alloc_vectors(device: DeviceId, min: u32, max: u32, kinds: IrqKinds) -> Result<Vectors, i32> {
     let place = Location::caller();
+    with(|m| m.check_sleep("the allocation of interrupt vectors", place));
     if with(|m| m.device(device).vectors.is_some()) {
         return Err(EBUSY);
+    }
+    if with(|m| m.refuses("alloc_irq_vectors", place)) {
+        return Err(ENOSPC);
     }
     let mut why = ENOSPC;
     let tries: [(bool, Enable); 2] = [(kinds.msix, Machine::enable_msix), (kinds.msi, Machine::enable_msi)];
@@ -175,8 +180,11 @@ impl Machine {
 const MESSAGE_ADDRESS: u32 = 0xfee0_0000;
 
 /// Takes a device's vectors back (`pci_free_irq_vectors`). Handlers that are still registered on them are a finding.
+#[track_caller]
 pub fn free_vectors(device: DeviceId) {
+    let place = Location::caller();
     with(|m| {
+        m.check_sleep("the release of interrupt vectors", place);
         let Some(vectors) = m.device(device).vectors.take() else { return };
         m.ledger.give_back(vectors.ledger);
         let irqs = vectors.first..vectors.first + vectors.count;
@@ -237,9 +245,11 @@ pub fn request_irq_at(
     thread: Option<Callback>,
     place: Place,
 ) -> Result<u32, i32> {
+    let shared = flags & irqflags::SHARED != 0;
     let id = with(|m| {
+        m.check_sleep("request_irq", place);
+        let raised = m.is_raised(irq);
         let Some(desc) = m.irqs.descs.get(&irq) else { return Err(EINVAL) };
-        let shared = flags & irqflags::SHARED != 0;
         if desc.handlers.iter().any(|h| !(shared && h.shared)) {
             return Err(EBUSY);
         }
@@ -252,6 +262,9 @@ pub fn request_irq_at(
                 .map(|i| DeviceId(i as u16)),
         };
         let first = desc.handlers.is_empty();
+        if m.refuses("request_irq", place) {
+            return Err(ENOMEM);
+        }
         let id = m.id();
         let ledger = m.take(Kind::Handler, device, Some(place), (u64::from(irq), 0), name);
         let label = format!("irq {irq} ({name})").into();
@@ -271,12 +284,16 @@ pub fn request_irq_at(
         };
         if let Some(desc) = m.irqs.descs.get_mut(&irq) {
             desc.handlers.push(handler);
+            (desc.early, desc.freed) = (raised && first, None);
         }
         if first {
             m.set_vector_mask(irq, false);
         }
         Ok(id)
     })?;
+    if shared {
+        test_handler(irq, id);
+    }
     super::point();
     Ok(id)
 }
@@ -285,12 +302,18 @@ pub fn request_irq_at(
 #[track_caller]
 pub fn free_irq(irq: u32, id: u32) {
     synchronize(irq);
+    // The driver ought to be prepared for one more interrupt until this returns: another device of the line may raise it.
+    if with(|m| m.irqs.descs.get(&irq).is_some_and(|d| d.handlers.iter().any(|h| h.id == id && h.shared))) {
+        test_handler(irq, id);
+    }
     with(|m| {
+        // What was raised before this is still under way; what is raised from here on should not be.
+        m.take_messages();
         let Some(desc) = m.irqs.descs.get_mut(&irq) else { return };
         let Some(index) = desc.handlers.iter().position(|h| h.id == id) else { return };
         let handler = desc.handlers.remove(index);
         let last = desc.handlers.is_empty();
-        let (delivered, claimed) = (desc.delivered, desc.claimed);
+        let (delivered, claimed, early) = (desc.delivered, desc.claimed, desc.early);
         m.ledger.give_back(handler.ledger);
         if last {
             m.set_vector_mask(irq, true);
@@ -298,12 +321,42 @@ pub fn free_irq(irq: u32, id: u32) {
             if delivered > 0 && claimed == 0 && !faulted {
                 let what =
                     format!("irq {irq}: {delivered} interrupts came and handler \"{}\" handled none", handler.name);
-                m.find(&rules::IRQ_UNHANDLED, what, Some(handler.place));
+                let rule = if early { &rules::IRQ_BEFORE_READY } else { &rules::IRQ_UNHANDLED };
+                m.find(rule, what, Some(handler.place));
             }
+            let freed = Freed { name: handler.name, place: handler.place, at: m.now() };
             if let Some(desc) = m.irqs.descs.get_mut(&irq) {
                 (desc.delivered, desc.claimed, desc.unhandled) = (0, 0, 0);
+                (desc.early, desc.freed) = (false, Some(freed));
             }
         }
+    });
+}
+
+/// Calls a shared handler once more, as CONFIG_DEBUG_SHIRQ does, if the chooser says so: an interrupt of another device on the
+/// line may come at any time at which the handler is registered. What it answers does not count.
+fn test_handler(irq: u32, id: u32) {
+    let outer = with(|m| {
+        if m.tasks.current.is_none() || m.crashed || m.bus.fabric.choices.choose(Point::Interrupt, 2) == 0 {
+            return None;
+        }
+        let handler = m.irqs.descs.get(&irq)?.handlers.iter().find(|h| h.id == id)?;
+        let (callback, name) = (handler.primary, handler.name);
+        let label = format!("irq {irq} ({name}), called once more to test it (CONFIG_DEBUG_SHIRQ)").into();
+        m.enter_irq();
+        m.irq_event(|| Event::IrqEnter { irq, name: name.into() });
+        Some((callback, std::mem::replace(&mut m.bus.fabric.context, label), m.preemption()))
+    });
+    let Some((callback, context, before)) = outer else { return };
+    if catch_unwind(AssertUnwindSafe(|| callback.call())).is_err() {
+        task::bug();
+        task::die();
+    }
+    with(|m| {
+        m.leave_handler(before);
+        m.irq_event(|| Event::IrqExit { irq, result: "a test" });
+        m.irqs.leave();
+        m.bus.fabric.context = context;
     });
 }
 
@@ -318,9 +371,30 @@ pub fn synchronize(irq: u32) {
         })
     };
     super::sched::might_sleep_at("synchronize_irq", place);
+    let threads: Vec<(u32, &'static str, Place)> = with(|m| {
+        let handlers = m.irqs.descs.get(&irq).map(|desc| desc.handlers.as_slice()).unwrap_or_default();
+        handlers.iter().filter(|h| h.thread.is_some()).map(|h| (h.id, h.name, h.place)).collect()
+    });
+    for (id, name, handler) in threads {
+        super::lock::activity_awaited(thread_class(handler), thread_key(id), place, || thread_name(name));
+    }
     while busy() {
         task::wait(irq_key(irq), None, false, "synchronize_irq", place);
     }
+}
+
+/// How the lock checker knows the thread of a handler that was registered here.
+fn thread_class(place: Place) -> (usize, usize) {
+    (std::ptr::from_ref(place).addr(), 1)
+}
+
+fn thread_key(id: u32) -> usize {
+    // Below any address, and none of the irqs'.
+    id as usize + 0x10_0000
+}
+
+fn thread_name(name: &str) -> String {
+    format!("the thread of handler {name}")
 }
 
 fn irq_key(irq: u32) -> usize {
@@ -328,10 +402,24 @@ fn irq_key(irq: u32) -> usize {
     irq as usize + 1
 }
 
+impl Machine {
+    /// Notes what an interrupt comes in the middle of.
+    fn cover_interrupt(&mut self) {
+        if let Some(state) = self.in_binding {
+            self.bus.fabric.cover(state);
+        }
+        if self.tasks.running().is_some_and(|task| !task.idle) {
+            self.bus.fabric.cover(Coverage::InterruptInTask);
+        }
+    }
+}
+
 /// Delivers an irq: runs its handlers on the running stack.
 pub(crate) fn handle(irq: u32) {
     let outer = with(|m| {
+        m.bus.fabric.choices.history.cpu(irq.into());
         m.enter_irq();
+        m.cover_interrupt();
         let desc = m.irqs.descs.get_mut(&irq)?;
         desc.running += 1;
         if desc.pending > 0 {
@@ -343,6 +431,7 @@ pub(crate) fn handle(irq: u32) {
         }
         Some(m.bus.fabric.context.clone())
     });
+    let outer_preemption = with(Machine::preemption);
     let mut claimed = false;
     let mut index = 0;
     while let Some((id, callback)) = with(|m| {
@@ -357,6 +446,7 @@ pub(crate) fn handle(irq: u32) {
             task::bug();
             task::die();
         };
+        with(|m| m.leave_handler(outer_preemption));
         let word = match result {
             irqreturn::HANDLED => "handled",
             irqreturn::WAKE_THREAD => "wakes thread",
@@ -400,19 +490,21 @@ fn wake_thread(irq: u32, id: u32) {
             return None;
         }
         handler.thread_active = true;
-        let (oneshot, name) = (handler.oneshot, handler.name);
+        let (oneshot, name, place) = (handler.oneshot, handler.name, handler.place);
         if oneshot {
             desc.disabled += 1;
         }
-        Some((thread, oneshot, format!("irq/{irq}-{name}")))
+        Some((thread, oneshot, name, place))
     });
-    let Some((thread, oneshot, name)) = spawn else { return };
+    let Some((thread, oneshot, name, place)) = spawn else { return };
     task::spawn(
-        name,
+        format!("irq/{irq}-{name}"),
         false,
         Box::new(move || {
             loop {
+                super::lock::activity_begins(thread_class(place), thread_key(id), place, || thread_name(name));
                 thread.call();
+                super::lock::activity_ends(thread_key(id));
                 let again = with(|m| {
                     let handler =
                         m.irqs.descs.get_mut(&irq).and_then(|desc| desc.handlers.iter_mut().find(|h| h.id == id));
@@ -436,6 +528,19 @@ fn wake_thread(irq: u32, id: u32) {
 }
 
 impl Machine {
+    /// How often pre-emption and interrupts are off in the running task.
+    pub(crate) fn preemption(&mut self) -> (u32, u32) {
+        self.tasks.running().map_or((0, 0), |task| (task.preempt, task.irqs_off))
+    }
+
+    /// A handler has returned to what it interrupted, which is as it was before.
+    pub(crate) fn leave_handler(&mut self, before: (u32, u32)) {
+        self.check_nothing_held("when it returns");
+        if let Some(task) = self.tasks.running() {
+            (task.preempt, task.irqs_off) = before;
+        }
+    }
+
     fn book_vectors(&mut self, device: DeviceId, vectors: Vectors, place: Place) -> Vectors {
         let detail = (u64::from(vectors.first), u64::from(vectors.count));
         let ledger = self.take(Kind::Vectors, Some(device), Some(place), detail, "");
@@ -492,6 +597,7 @@ impl Machine {
         if let (true, Source::Message { device, .. }) = (desc.pending > 0, desc.source)
             && !self.bus.fabric.is_faulted(device)
             && desc.delivered == 0
+            && desc.freed.is_none()
         {
             let name = self.device_name(device);
             let what = format!("{name} sent an interrupt on irq {irq}, and no handler ever took it");

@@ -62,11 +62,33 @@ pub fn printk_cont(text: Arguments<'_>) {
 /// Reports what Linux's `WARN()` reports: a line in the log and a finding.
 #[track_caller]
 pub fn warn(text: Arguments<'_>) {
+    warn_of(text, None);
+}
+
+/// Warns of an allocation of more bytes than there ever are in one. If a device said the number, that is the finding.
+#[track_caller]
+pub fn allocation_too_large(bytes: usize) {
+    warn_of(format_args!("allocation of {bytes} bytes is too large"), Some(bytes as u64));
+}
+
+/// Sizes of the elements that a number of elements may have been multiplied with.
+const ELEMENTS: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 512];
+
+#[track_caller]
+fn warn_of(text: Arguments<'_>, number: Option<u64>) {
     let place = Location::caller();
     let what = text.to_string();
     let logged = try_with(|m| {
         m.log_line(4, format!("WARNING: {}:{}: {what}", place.file(), place.line()));
-        m.report(Finding::new(&rules::KERNEL_WARNING, what.clone()).at_place(Some(place)));
+        let said = number.and_then(|number| {
+            let whole = ELEMENTS.iter().filter(|size| number.is_multiple_of(**size));
+            whole.map(|size| number / size).find_map(|count| m.heard.source_of(count)).copied()
+        });
+        let finding = match said {
+            Some(word) => Finding::new(&rules::UNCHECKED_DEVICE_VALUE, what.clone()).note(word.describe()),
+            None => Finding::new(&rules::KERNEL_WARNING, what.clone()),
+        };
+        m.report(finding.at_place(Some(place)));
     });
     if logged.is_none() {
         eprintln!("WARNING: {place}: {what}");

@@ -9,7 +9,8 @@ use bringup_core::choice::Point;
 use bringup_core::trace::Event;
 
 use super::sched;
-use crate::machine::{Allocation, try_with};
+use crate::heap::{self, Allocation};
+use crate::machine::try_with;
 
 /// Which of the kernel's heaps a block belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,16 +58,10 @@ pub fn kmalloc(layout: Layout, zeroed: bool, may_sleep: bool, kind: AllocKind) -
 }
 
 fn allocate(layout: Layout, zeroed: bool, place: Place) -> Option<NonNull<u8>> {
-    // SAFETY: the size is not zero.
-    let block =
-        NonNull::new(unsafe { if zeroed { std::alloc::alloc_zeroed(layout) } else { std::alloc::alloc(layout) } })?;
-    if !zeroed {
-        // SAFETY: the block has this size. A pattern, so that what is read before it is written is the same in every life.
-        unsafe { block.as_ptr().write_bytes(bringup_core::dma::DIRTY, layout.size()) };
-    }
+    let block = heap::take(layout, zeroed)?;
     try_with(|m| {
         let module = m.module;
-        m.allocations.insert(block.as_ptr().addr(), Allocation { layout, place, module });
+        m.heap.allocations.insert(block.as_ptr().addr(), Allocation { layout, place, module });
     });
     Some(block)
 }
@@ -76,9 +71,17 @@ fn allocate(layout: Layout, zeroed: bool, place: Place) -> Option<NonNull<u8>> {
 /// # Safety
 /// The block must come from [`kmalloc`] or [`krealloc`] with this layout and kind, and is gone after the call.
 pub unsafe fn kfree(ptr: NonNull<u8>, layout: Layout, _kind: AllocKind) {
-    try_with(|m| m.allocations.remove(&ptr.as_ptr().addr()));
-    // SAFETY: the caller's contract.
-    unsafe { std::alloc::dealloc(ptr.as_ptr(), layout) };
+    let freed = try_with(|m| {
+        let (at, who) = (m.now(), m.bus.fabric.context.clone());
+        // SAFETY: the caller's contract.
+        for finding in unsafe { m.heap.free(ptr, layout, at, who) } {
+            m.report(finding);
+        }
+    });
+    if freed.is_none() {
+        // SAFETY: the caller's contract.
+        unsafe { heap::give(ptr, layout) };
+    }
 }
 
 /// Moves a block's contents into a block of another size; only growing may fail. After `None` the old block stands.

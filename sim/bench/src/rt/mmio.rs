@@ -7,7 +7,8 @@ use bringup_core::{Access, Finding, Place};
 
 use super::pci::{IoMap, MAP_BASE, MAP_SHIFT};
 use super::point::AtPoint;
-use super::watch;
+use super::{follow, watch};
+use crate::heard::Origin;
 use crate::machine::{Machine, try_with, with};
 use crate::rules;
 
@@ -50,13 +51,16 @@ pub fn mmio_read(address: usize, width: u8, relaxed: bool) -> u64 {
     let place = Location::caller();
     let (value, at) = with(|m| {
         m.last_place = Some(place);
+        m.fetches.renew();
         let value = match m.iomap_at(address, "read", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
-                if relaxed {
+                let value = if relaxed {
                     m.bus.bar_read_relaxed(map.device, map.bar, offset, width, place)
                 } else {
                     m.bus.bar_read(map.device, map.bar, offset, width, Some(place))
-                }
+                };
+                m.hear(Origin::Bar { device: map.device, bar: map.bar, offset }, value, place);
+                value
             }
             Some((map, offset)) => m.out_of_map(&map, offset, width, "read", place),
             None => u64::MAX >> (64 - 8 * u32::from(width)),
@@ -75,6 +79,7 @@ pub fn mmio_write(address: usize, width: u8, value: u64, relaxed: bool) {
     let place = Location::caller();
     let at = with(|m| {
         m.last_place = Some(place);
+        m.fetches.renew();
         match m.iomap_at(address, "write", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
                 let at = Access { bar: map.bar, offset, width };
@@ -113,10 +118,12 @@ impl Machine {
 pub unsafe fn mem_read(ptr: *const u8, width: u8) -> u64 {
     // SAFETY: the caller's contract.
     let newest = || unsafe { load(ptr, width) };
-    match watch::offset(ptr) {
+    let value = match watch::offset(ptr) {
         Some(offset) => follow_load(ptr, offset, width, Location::caller(), newest),
         None => newest(),
-    }
+    };
+    follow::loaded(value);
+    value
 }
 
 /// Writes 1, 2, 4 or 8 bytes of ordinary or coherent memory, untorn. When a device sees it is up to the memory model. A point if
@@ -129,6 +136,7 @@ pub unsafe fn mem_read(ptr: *const u8, width: u8) -> u64 {
 pub unsafe fn mem_write(ptr: *mut u8, width: u8, value: u64) {
     // SAFETY: the caller's contract.
     let land = || unsafe { store(ptr, width, value) };
+    follow::stored(value);
     match watch::offset(ptr) {
         Some(offset) => follow_store(ptr, offset, width, value, Location::caller(), land),
         None => land(),
@@ -171,6 +179,8 @@ fn follow_load(ptr: *const u8, offset: u64, width: u8, place: Place, newest: imp
         if watch::is_watched(ptr, width.into()) {
             watch::show_access(m, offset, width.into(), false, place);
         }
+        m.hear(Origin::Memory { at: offset }, value, place);
+        m.fetched(RAM_BASE + offset, width.into(), value, place);
         (value, m.at_access())
     });
     let Some((value, at)) = followed else { return newest() };
@@ -194,6 +204,16 @@ fn follow_store(ptr: *const u8, offset: u64, width: u8, value: u64, place: Place
     }
 }
 
+/// What is longer than so many bytes is data, and no structure whose fields a driver goes by.
+const MOST_STRUCTURE: usize = 32;
+
+fn copied_structure(offset: u64, bytes: &[u8], place: Place) {
+    try_with(|m| {
+        m.hear_structure(offset, bytes, place);
+        m.fetched(RAM_BASE + offset, bytes.len() as u64, 0, place);
+    });
+}
+
 /// Copies out of memory that a device may share, as `memcpy` does: of no particular width.
 ///
 /// # Safety
@@ -203,10 +223,15 @@ fn follow_store(ptr: *const u8, offset: u64, width: u8, value: u64, place: Place
 pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
     if let Some(offset) = watch::offset(from) {
         let place = Location::caller();
-        try_with(|m| m.bus.fabric.cpu_copied_from(RAM_BASE + offset, len, place));
+        try_with(|m| m.bus.fabric.cpu_copies_from(RAM_BASE + offset, len, place));
     }
     // SAFETY: the caller's contract. What a device writes meanwhile comes from the same thread.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    if let Some(offset) = watch::offset(from).filter(|_| len <= MOST_STRUCTURE) {
+        // SAFETY: the bytes were just written.
+        copied_structure(offset, unsafe { std::slice::from_raw_parts(to, len) }, Location::caller());
+    }
+    follow::copied_from();
 }
 
 /// Copies into memory that a device may share, as `memcpy` does: of no particular width.
@@ -216,13 +241,18 @@ pub unsafe fn mem_copy_from(from: *const u8, to: *mut u8, len: usize) {
 #[inline]
 #[track_caller]
 pub unsafe fn mem_copy_to(to: *mut u8, from: *const u8, len: usize) {
-    // SAFETY: the caller's contract. A device looks from the same thread.
-    unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
     if let Some(offset) = watch::offset(to) {
         let place = Location::caller();
-        try_with(|m| m.bus.fabric.cpu_copied_to(RAM_BASE + offset, len, place));
+        try_with(|m| m.bus.fabric.cpu_copies_to(RAM_BASE + offset, len, place));
     }
+    // SAFETY: the caller's contract. A device looks from the same thread.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    follow::stored(len as u64);
 }
+
+/// The most bytes of a copy that choices are taken for, word by word. What is longer is payload: there the rules about missing barriers
+/// are enough, and a choice for each word would drown all others.
+const MOST_CHOSEN: usize = 64;
 
 /// Whether accesses to any of these bytes must be made word by word: monitors want to know of them, or choices are taken for them.
 #[inline]
@@ -230,7 +260,9 @@ pub unsafe fn mem_copy_to(to: *mut u8, from: *const u8, len: usize) {
 pub fn mem_is_watched(ptr: *const u8, len: usize) -> bool {
     let Some(offset) = watch::offset(ptr) else { return false };
     watch::is_watched(ptr, len)
-        || try_with(|m| m.bus.fabric.order.is_loose() && m.bus.fabric.order.follows(RAM_BASE + offset)) == Some(true)
+        || len <= MOST_CHOSEN
+            && try_with(|m| m.bus.fabric.order.is_loose() && m.bus.fabric.order.follows(RAM_BASE + offset))
+                == Some(true)
 }
 
 /// Says that coherent memory was filled through a pointer before the device was told of it. Nothing for other memory.

@@ -7,6 +7,7 @@ pub mod context;
 pub mod dma;
 pub mod file;
 pub mod irq;
+pub mod lock;
 pub mod log;
 pub mod memory;
 pub mod mmio;
@@ -16,11 +17,14 @@ pub mod resource;
 pub mod sched;
 pub mod time;
 pub(crate) mod watch;
+
+pub(crate) mod follow;
 pub mod work;
 
 mod point;
 
 pub use context::*;
+pub use follow::mem_not_followed;
 pub use log::*;
 pub use memory::*;
 pub use mmio::*;

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use bringup_core::pci::{BarKind, command, offset};
 use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Place, Seen};
+use bringup_core::{Coverage, DeviceId, Place, Seen};
 
-use super::errno::{EBUSY, EINVAL, ENODEV, ENOMEM};
+use super::errno::{EBUSY, EINVAL, EIO, ENODEV, ENOMEM};
+use crate::heard::Origin;
 use crate::ledger::{Kind, LedgerId};
 use crate::machine::{Binding, Machine, with};
 use crate::rules;
@@ -159,19 +160,26 @@ pub fn bind(driver_id: u32, device: DeviceId) -> Option<Result<(), i32>> {
         let row = matching_row(m, &ids, device)?;
         m.bindings += 1;
         let since = m.bindings;
+        m.device(device).was_bound = true;
         // Bound from here on: the driver's name stands in its messages while it probes.
-        m.device(device).binding = Some(Binding { driver: driver_id, since });
+        m.device(device).binding = Some(Binding { driver: driver_id, since, probing: true });
+        m.in_binding = Some(Coverage::InterruptInProbe);
         Some(row)
     })?;
     let result = driver.probe(device, row);
     with(|m| {
+        m.in_binding = None;
         let address = m.bus.address(device);
         let (name, code) = (driver.name(), result.err().unwrap_or(0));
         m.bus.show(device, None, if code == 0 { Seen::Bound } else { Seen::Unbound });
         m.event(|| Event::Probe { driver: name.into(), device: address.clone(), result: code });
+        if let Some(binding) = &mut m.device(device).binding {
+            binding.probing = false;
+        }
         if let Err(code) = result {
             m.device(device).binding = None;
             m.probe_errors.push((name.to_owned(), device, code));
+            m.bus.fabric.cover(Coverage::ProbeFailed);
             // ENODEV and ENXIO are how a driver says that the device is not for it after all.
             if code != ENODEV && code != super::errno::ENXIO {
                 m.log_line(3, format!("{name} {address}: probe with driver {name} failed with error {code}"));
@@ -187,12 +195,14 @@ pub fn bind(driver_id: u32, device: DeviceId) -> Option<Result<(), i32>> {
 pub fn unbind(device: DeviceId) -> bool {
     let Some(driver) = with(|m| {
         let id = m.device(device).binding.as_ref()?.driver;
+        m.in_binding = Some(Coverage::InterruptInUnbind);
         m.drivers.get(&id).cloned()
     }) else {
         return false;
     };
     driver.remove(device);
     with(|m| {
+        m.in_binding = None;
         let address = m.bus.address(device);
         m.bus.show(device, None, Seen::Unbound);
         m.event(|| Event::Unbind { driver: driver.name().into(), device: address });
@@ -212,6 +222,7 @@ impl Machine {
             self.report(bringup_core::Finding::new(entry.kind.rule(), what).at_place(entry.place).on_device(name));
         }
         let line = self.device(device).line;
+        self.device(device).told_off = self.bus.intx(device);
         let told = line.is_some_and(|irq| self.irqs.descs.get(&irq).is_some_and(|desc| desc.disabled != 0));
         if self.bus.intx(device) && !told && !self.bus.fabric.is_faulted(device) {
             let name = self.device_name(device);
@@ -301,7 +312,9 @@ pub fn config_read(device: DeviceId, offset: u16, width: u8) -> u32 {
     let place = Location::caller();
     let value = with(|m| {
         m.last_place = Some(place);
-        m.bus.config_read(device, offset, width)
+        let value = m.bus.config_read(device, offset, width);
+        m.hear(Origin::Config { device, offset }, value.into(), place);
+        value
     });
     super::point();
     value
@@ -335,6 +348,20 @@ pub fn bar(device: DeviceId, index: u32) -> Option<(u64, u64, bool)> {
 /// Lets the device answer to memory space (`pci_enable_device_mem`).
 pub fn enable_device_mem(device: DeviceId) {
     set_command(device, command::MEMORY);
+}
+
+/// As [`enable_device_mem`], for whoever copes with its failure.
+///
+/// # Errors
+/// `EIO` when the machine decides that there is no power.
+#[track_caller]
+pub fn try_enable_device_mem(device: DeviceId) -> Result<(), i32> {
+    let place = Location::caller();
+    if with(|m| m.refuses("pci_enable_device_mem", place)) {
+        return Err(EIO);
+    }
+    enable_device_mem(device);
+    Ok(())
 }
 
 /// Lets the device start DMA and send messages (`pci_set_master`).
@@ -371,6 +398,10 @@ pub fn request_region(device: DeviceId, index: u32, name: &'static str) -> Resul
         return Err(EINVAL);
     }
     with(|m| {
+        m.check_sleep("pci_request_region", place);
+        if m.refuses("pci_request_region", place) {
+            return Err(EBUSY);
+        }
         let taken = &mut m.device(device).regions[index as usize];
         if std::mem::replace(taken, true) {
             return Err(EBUSY);
@@ -400,6 +431,10 @@ pub fn iomap(device: DeviceId, index: u32) -> Result<(usize, u64), i32> {
     with(|m| {
         let number = m.iomaps.len();
         if number >> 20 != 0 || len > 1 << MAP_SHIFT {
+            return Err(ENOMEM);
+        }
+        m.check_sleep("pci_iomap", place);
+        if m.refuses("pci_iomap", place) {
             return Err(ENOMEM);
         }
         let ledger = m.take(Kind::IoMap, Some(device), Some(place), (u64::from(index), 0), "");

@@ -1,10 +1,11 @@
 //! Points: the places where devices work, interrupts arrive, timers fire and tasks are pre-empted.
 
 use bringup_core::choice::Point;
-use bringup_core::trace::Event;
-use bringup_core::{DeviceId, Finding, Nanos};
+use bringup_core::finding::Moment;
+use bringup_core::trace::{Digest, Event};
+use bringup_core::{Coverage, DeviceId, Finding, Nanos};
 
-use crate::irq::Source;
+use crate::irq::{Freed, Source};
 use crate::machine::{Callback, Machine, TimerEvent, try_with, with};
 use crate::task::{self, Wake};
 use crate::{rt, rules};
@@ -14,6 +15,9 @@ const IRQ_ENTRY: u64 = 300;
 
 /// How often in a row a due thing may be put off by choice. A bound, so that no stream starves a driver that waits for it.
 const MOST_DEFERRALS: u8 = 24;
+
+/// For how long the processor may stand still, in virtual nanoseconds: longer, and drivers are right to give up.
+const MOST_STALL: Nanos = 2_000_000;
 
 /// How often in a row an asserted line may go unclaimed. Linux waits for 99,900 of 100,000; the outcome is the same.
 const MOST_UNHANDLED: u32 = 100;
@@ -114,8 +118,16 @@ fn locked_up() -> ! {
         let Some(task) = m.tasks.running() else { return };
         let (span, operations) = (now.saturating_sub(task.busy_since), task.busy_operations);
         let place = m.last_place;
-        let what = format!("no sleep for {} virtual milliseconds and {operations} operations", span / 1_000_000);
-        m.report_explained(Finding::new(&rules::WATCHDOG_LOCKUP, what).at_place(place));
+        let how_long = format!("no sleep for {} virtual milliseconds and {operations} operations", span / 1_000_000);
+        let run = m.stats.switches;
+        // What it waits for is what it reads again and again.
+        if let Some(word) = m.heard.most_read(run).filter(|word| word.times > operations / 8) {
+            let what = format!("{} read {} times in a row, and {how_long}", word.origin, word.times);
+            let finding = Finding::new(&rules::SPIN_WITHOUT_BOUND, what).at_place(Some(word.place));
+            m.report_explained(finding.note(format!("it last read as {:#x}", word.value)));
+        } else {
+            m.report_explained(Finding::new(&rules::WATCHDOG_LOCKUP, how_long).at_place(place));
+        }
     });
     task::die();
 }
@@ -127,8 +139,10 @@ impl Machine {
         if self.crashed || self.tasks.current.is_none() {
             return AtPoint::GoOn;
         }
+        // The processor has come one step further.
+        self.bus.fabric.choices.history.cpu(1);
         self.bus.land_some();
-        if self.is_locked_up() || self.something_is_due() {
+        if self.is_locked_up() || self.something_is_due() || self.stalls_here() {
             AtPoint::Deliver
         } else if self.preempts_here() {
             AtPoint::Yield
@@ -147,6 +161,54 @@ impl Machine {
         self.bus.has_messages()
             || self.next_event().is_some_and(|at| at <= now)
             || (self.interrupts_enabled() && self.deliverable().is_some())
+    }
+
+    /// Whether the processor stands still here until something is due, as the chooser says; then it has.
+    #[inline]
+    fn stalls_here(&mut self) -> bool {
+        !self.bus.fabric.choices.is_quiet() && self.chooses_to_stall()
+    }
+
+    fn chooses_to_stall(&mut self) -> bool {
+        let (now, next) = (self.now(), self.next_event());
+        let Some(span) = next.map(|at| at.saturating_sub(now)).filter(|span| *span <= MOST_STALL) else { return false };
+        self.note_ahead();
+        let who = self.bus.next_to_wake().map_or(u32::MAX, |id| id.0.into());
+        let actors = [who, self.tasks.current.map_or(0, |task| task.0)];
+        let stalls = self.bus.fabric.choices.choose_among(Point::Stall, 2, &actors) == 1;
+        if stalls {
+            self.bus.fabric.advance(span);
+        }
+        stalls
+    }
+
+    /// Tells the history of this life, if there is one, what is going to happen by itself.
+    #[inline]
+    pub(crate) fn note_ahead(&mut self) {
+        if self.bus.fabric.choices.history.is_on() {
+            self.digest_ahead();
+        }
+    }
+
+    #[cold]
+    fn digest_ahead(&mut self) {
+        let now = self.now();
+        let mut ahead: Vec<(Nanos, u64)> = self.bus.wakes().map(|(id, at)| (at, u64::from(id.0))).collect();
+        ahead.extend(self.timers.iter().map(|(_, at, event)| {
+            let kind = match event {
+                TimerEvent::Task(_) => 1,
+                TimerEvent::Hr { .. } => 2,
+                TimerEvent::Work { .. } => 3,
+            };
+            (at, kind << 32)
+        }));
+        // Equal moments in the order in which they were set, as they will be met.
+        ahead.sort_by_key(|(at, _)| *at);
+        let mut digest = Digest::default();
+        for (at, what) in ahead {
+            digest.fold(what << 1 | u64::from(at <= now));
+        }
+        self.bus.fabric.choices.history.ahead(digest.value());
     }
 
     /// Whether the running task (or, between tasks, the processor) takes interrupts.
@@ -184,22 +246,60 @@ impl Machine {
         self.devices[usize::from(id.0)].line
     }
 
+    /// A device raises an interrupt whose handler was taken back.
+    #[cold]
+    fn after_free(&mut self, device: DeviceId, irq: u32, freed: &Freed) {
+        if self.bus.fabric.is_faulted(device) {
+            return;
+        }
+        let name = self.device_name(device);
+        let (handler, place) = (freed.name, freed.place);
+        let what = format!("{name} raised irq {irq} after handler \"{handler}\" was taken back");
+        let freed = format!("it was taken back at {}", Moment(freed.at));
+        let finding = Finding::new(&rules::IRQ_AFTER_FREE, what).at_place(Some(place)).on_device(name).note(freed);
+        self.report(finding);
+    }
+
+    /// Whether an interrupt waits to be delivered.
+    pub(crate) fn is_raised(&mut self, irq: u32) -> bool {
+        self.take_messages();
+        match self.irqs.descs.get(&irq) {
+            Some(desc) if desc.source == Source::Line => self.line_is_asserted(irq),
+            Some(desc) => desc.pending > 0,
+            None => false,
+        }
+    }
+
     /// Moves messages that left their devices to the irqs they name.
-    fn take_messages(&mut self) {
+    pub(crate) fn take_messages(&mut self) {
         while let Some(message) = self.bus.take_message() {
             // The data that was programmed into the device is the irq number.
             let Some(desc) = self.irqs.descs.get_mut(&message.data) else {
                 let name = self.device_name(message.device);
                 let what = format!("{name} sent a message (data {:#x}) to which no irq belongs", message.data);
                 if !self.bus.fabric.is_faulted(message.device) {
-                    self.report(Finding::new(&rules::IRQ_UNHANDLED, what).on_device(name));
+                    let state = self.device(message.device);
+                    let let_go = state.was_bound && state.binding.is_none();
+                    let rule = if let_go { &rules::DEVICE_STILL_RUNNING } else { &rules::IRQ_UNHANDLED };
+                    self.report(Finding::new(rule, what).on_device(name));
                 }
                 continue;
             };
+            if let Some(freed) = desc.freed
+                && desc.handlers.is_empty()
+            {
+                self.after_free(message.device, message.data, &freed);
+                continue;
+            }
             if let Some(slot) = desc.stamps.get_mut(usize::from(desc.pending)) {
                 *slot = message.stamp;
                 desc.pending += 1;
                 self.irqs.pending += 1;
+            }
+            if desc.pending > 1 {
+                // Whether messages merge depends on when the processor took the others.
+                self.bus.fabric.choices.history.cpu(2);
+                self.bus.fabric.cover(Coverage::InterruptMerged);
             }
         }
     }
@@ -219,10 +319,16 @@ impl Machine {
             if !put_off.0
                 && let Some(id) = self.bus.due_device()
             {
-                let answer = if idle { 0 } else { self.bus.fabric.choices.choose(Point::Device, 2) };
+                self.note_ahead();
+                let running = self.tasks.current.map_or(0, |task| task.0);
+                let actors = [u32::from(id.0), running];
+                let answer = if idle { 0 } else { self.bus.fabric.choices.choose_among(Point::Device, 2, &actors) };
                 if Self::put_off(&mut self.device_deferrals, answer) {
                     put_off.0 = true;
                 } else {
+                    if self.irqs.depth() > 0 {
+                        self.bus.fabric.cover(Coverage::DeviceInHandler);
+                    }
                     self.bus.work(id);
                     worked += 1;
                     if worked == MOST_WORK {
@@ -242,6 +348,7 @@ impl Machine {
             let now = self.now();
             match self.timers.pop_due(now) {
                 Some((_, TimerEvent::Task(id))) => {
+                    self.bus.fabric.choices.history.cpu(9);
                     self.make_runnable(id, Wake::TimedOut);
                     continue;
                 }
@@ -253,7 +360,9 @@ impl Machine {
                 return None;
             }
             let irq = self.deliverable()?;
-            let answer = if idle { 0 } else { self.bus.fabric.choices.choose(Point::Interrupt, 2) };
+            self.note_ahead();
+            let actors = [irq, self.tasks.current.map_or(0, |task| task.0)];
+            let answer = if idle { 0 } else { self.bus.fabric.choices.choose_among(Point::Interrupt, 2, &actors) };
             if Self::put_off(&mut self.irq_deferrals, answer) {
                 put_off.1 = true;
                 continue;
@@ -278,10 +387,11 @@ impl Machine {
         desc.delivered += 1;
         if claimed {
             desc.claimed += 1;
-            desc.unhandled = 0;
+            (desc.unhandled, desc.early) = (0, false);
             return;
         }
         desc.unhandled += 1;
+        self.bus.fabric.seen.add(Coverage::InterruptSpurious);
         if desc.unhandled != MOST_UNHANDLED {
             return;
         }
@@ -292,9 +402,10 @@ impl Machine {
             "irq {irq}: nobody cared: {MOST_UNHANDLED} interrupts in a row were not handled by {}",
             names.join(", ")
         );
+        let early = desc.early;
         self.log_line(0, format!("irq {irq}: nobody cared"));
         if !faulted {
-            self.find(&rules::IRQ_UNHANDLED, what, place);
+            self.find(if early { &rules::IRQ_BEFORE_READY } else { &rules::IRQ_UNHANDLED }, what, place);
         }
     }
 
@@ -308,6 +419,7 @@ impl Machine {
     /// Enters interrupt context.
     pub(crate) fn enter_irq(&mut self) {
         self.irqs.enter();
+        self.bus.fabric.choices.history.cpu(3);
         self.bus.fabric.advance(IRQ_ENTRY);
         self.stats.interrupts += 1;
         // Every run of a handler is a context of its own; the upper half of the numbers is theirs.

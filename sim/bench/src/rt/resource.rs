@@ -2,6 +2,8 @@
 
 use std::panic::Location;
 
+use bringup_core::choice::Point;
+use bringup_core::trace::Event;
 use bringup_core::{DeviceId, Place};
 
 use crate::ledger::{Entry, Kind, LedgerId, NO_ID};
@@ -18,6 +20,19 @@ impl Machine {
     ) -> LedgerId {
         let entry = Entry { id: NO_ID, kind, device, module: self.module, place, detail, name };
         self.ledger.take(entry)
+    }
+}
+
+impl Machine {
+    /// Whether a call of the driver's that can fail is chosen to.
+    pub(crate) fn refuses(&mut self, call: &'static str, place: Place) -> bool {
+        let fails =
+            self.tasks.current.is_some() && !self.crashed && self.bus.fabric.choices.choose(Point::Allocation, 2) == 1;
+        if fails {
+            self.stats.failed_allocations += 1;
+            self.event(|| Event::CallFailed { call, place: Some(place) });
+        }
+        fails
     }
 }
 

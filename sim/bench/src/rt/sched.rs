@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use bringup_core::{Nanos, Place};
+use bringup_core::{Finding, Nanos, Place};
 
 use super::context::{Context, context};
 use crate::machine::{Machine, try_with, with};
@@ -56,7 +56,9 @@ impl Machine {
             (_, Some(task)) if task.irqs_off > 0 => "with interrupts off".to_owned(),
             _ => "with a spinlock held or pre-emption off".to_owned(),
         };
-        self.find(&rules::SLEEP_IN_ATOMIC, format!("{what} {how}"), Some(place));
+        let mut finding = Finding::new(&rules::SLEEP_IN_ATOMIC, format!("{what} {how}")).at_place(Some(place));
+        finding.notes = self.held_notes();
+        self.report(finding);
     }
 }
 
@@ -73,6 +75,32 @@ pub fn wait(key: usize, deadline: Option<Nanos>, interruptible: bool, what: &'st
         task::die();
     }
     task::wait(key, deadline, interruptible, what, place)
+}
+
+/// As [`wait`], for something that is said by notifications: `about` names it, and `checked` is the moment since which the
+/// caller has not looked any more whether it was said.
+#[track_caller]
+pub fn wait_notified(
+    key: usize,
+    about: usize,
+    checked: Option<Nanos>,
+    deadline: Option<Nanos>,
+    interruptible: bool,
+    what: &'static str,
+) -> Wake {
+    let place = Location::caller();
+    might_sleep_at(what, place);
+    if context() == Context::HardIrq {
+        task::die();
+    }
+    task::wait_about(key, checked.map(|checked| (about, checked)), deadline, interruptible, what, place)
+}
+
+/// Says that something was notified of, and nobody waited for it.
+#[track_caller]
+pub fn notified_nobody(about: usize) {
+    let place = Location::caller();
+    try_with(|m| m.notified_nobody(about, place));
 }
 
 /// Wakes one waiter of `key`, the one that waits longest. Whether there was one.

@@ -24,7 +24,11 @@ pub(crate) struct HrTimer {
     key: usize,
     ledger: LedgerId,
     running: bool,
+    /// How the lock checker knows its callback.
+    class: (usize, usize),
 }
+
+const CALLBACK: &str = "a timer's callback";
 
 /// Starts the timer `key` (the address of its state) at moment `at`; if it is started, the new moment replaces the old one
 /// (`hrtimer_start`). The callback runs in hard
@@ -40,8 +44,9 @@ pub fn hrtimer_start_at(key: usize, at: Nanos, callback: Callback, place: Place)
         m.stop_timer(key);
         if !m.hrtimers.iter().any(|timer| timer.key == key) {
             let ledger = m.take(Kind::Timer, None, Some(place), (0, 0), "");
-            m.hrtimers.push(HrTimer { key, ledger, running: false });
+            m.hrtimers.push(HrTimer { key, ledger, running: false, class: (callback.address(), 2) });
         }
+        m.bus.fabric.choices.history.cpu(10);
         m.timers.set(at, TimerEvent::Hr { key, callback });
     });
 }
@@ -56,6 +61,10 @@ pub fn hrtimer_active(key: usize) -> bool {
 #[track_caller]
 pub fn hrtimer_cancel(key: usize) -> bool {
     let place = Location::caller();
+    let class = with(|m| m.hrtimers.iter().find(|timer| timer.key == key).map(|timer| timer.class));
+    if let Some(class) = class {
+        super::lock::activity_awaited(class, key, place, || CALLBACK.into());
+    }
     let was_set = with(|m| m.stop_timer(key));
     // In interrupt context the only callback that can run is the caller itself.
     while with(|m| {
@@ -77,11 +86,16 @@ pub(crate) fn fire(key: usize, callback: Callback) {
         m.event(|| Event::Timer { name: "hrtimer" });
         std::mem::replace(&mut m.bus.fabric.context, "a timer".into())
     });
+    let before = with(crate::machine::Machine::preemption);
+    let place = with(|m| m.ledger_place(key)).unwrap_or(Location::caller());
+    super::lock::activity_begins((callback.address(), 2), key, place, || CALLBACK.into());
     let Ok(_) = catch_unwind(AssertUnwindSafe(|| callback.call())) else {
         task::bug();
         task::die();
     };
+    super::lock::activity_ends(key);
     with(|m| {
+        m.leave_handler(before);
         m.leave_irq();
         m.bus.fabric.context = outer;
         if let Some(timer) = m.hrtimers.iter_mut().find(|timer| timer.key == key) {
@@ -96,6 +110,12 @@ pub(crate) fn fire(key: usize, callback: Callback) {
 }
 
 impl crate::machine::Machine {
+    /// Where a timer was started.
+    fn ledger_place(&self, key: usize) -> Option<Place> {
+        let timer = self.hrtimers.iter().find(|timer| timer.key == key)?;
+        self.ledger.place(timer.ledger)
+    }
+
     fn stop_timer(&mut self, key: usize) -> bool {
         let set = self
             .timers

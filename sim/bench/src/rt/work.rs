@@ -39,6 +39,7 @@ pub fn queue_work_at(queue: &'static str, key: usize, callback: Callback, delay:
         m.work.queued.push(Item { key, callback, queue, ledger });
         if delay > 0 {
             let at = m.now().saturating_add(delay);
+            m.bus.fabric.choices.history.cpu(11);
             m.timers.set(at, TimerEvent::Work { key });
         }
         true

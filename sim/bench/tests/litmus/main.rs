@@ -7,5 +7,6 @@
 
 mod doorbells;
 mod loads;
+mod released;
 mod stand;
 mod stores;

@@ -12,7 +12,7 @@ use bringup_core::{Access, Bar, Cx, Device, DeviceId, Function, Reply, Reset, Wa
 
 /// What a device does.
 #[derive(Clone, Copy, Debug)]
-pub enum Op {
+pub(crate) enum Op {
     /// Reads a location, and logs what it got.
     Read(usize),
     /// Stores to a location.
@@ -25,17 +25,17 @@ pub enum Op {
 
 /// Two devices that share nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Script {
+pub(crate) struct Script {
     /// What the first does of its own accord, one by one, from the start on.
-    pub free: Vec<Op>,
+    pub(crate) free: Vec<Op>,
     /// What the second does.
-    pub second: Vec<Op>,
+    pub(crate) second: Vec<Op>,
     /// What a device does at once when one of its registers is written.
-    pub on_write: Vec<Op>,
+    pub(crate) on_write: Vec<Op>,
     /// The device only starts when the CPU is through.
-    pub late: bool,
+    pub(crate) late: bool,
     /// Its interrupts are pins, not messages.
-    pub pin: bool,
+    pub(crate) pin: bool,
 }
 
 /// Bytes between two locations: a cache line.
@@ -49,7 +49,6 @@ struct Shared {
     iova: u64,
     script: Vec<Op>,
     on_write: Vec<Op>,
-    log: Vec<u64>,
 }
 
 type Link = Arc<Mutex<Shared>>;
@@ -119,7 +118,7 @@ impl Device for Litmus {
 
 /// The CPU, with the first device's memory and both devices' registers.
 #[derive(Clone, Copy)]
-pub struct Cpu {
+pub(crate) struct Cpu {
     memory: [*mut u8; 2],
     registers: [usize; 2],
 }
@@ -129,99 +128,100 @@ fn barrier(kind: Barrier, reach: Reach) {
     rt::barrier(kind, reach);
 }
 
+#[expect(clippy::unused_self, reason = "a test reads as a program of one CPU")]
 impl Cpu {
     #[track_caller]
-    pub fn load(&self, slot: usize) -> u64 {
+    pub(crate) fn load(&self, slot: usize) -> u64 {
         // SAFETY: the stand allocated it, and it is aligned to a line.
         unsafe { rt::mem_read(self.memory[0].add(slot * LINE), 4) }
     }
 
     /// The upper half of what `WriteBoth` writes.
     #[track_caller]
-    pub fn load_upper(&self, slot: usize) -> u64 {
+    pub(crate) fn load_upper(&self, slot: usize) -> u64 {
         // SAFETY: as above; a line has more than 8 bytes.
         unsafe { rt::mem_read(self.memory[0].add(slot * LINE + 4), 4) }
     }
 
     #[track_caller]
-    pub fn store(&self, slot: usize, value: u64) {
+    pub(crate) fn store(&self, slot: usize, value: u64) {
         // SAFETY: as above.
         unsafe { rt::mem_write(self.memory[0].add(slot * LINE), 4, value) };
     }
 
     #[track_caller]
-    pub fn writel(&self, value: u64) {
+    pub(crate) fn writel(&self, value: u64) {
         rt::mmio_write(self.registers[0], 4, value, false);
     }
 
     #[track_caller]
-    pub fn writel_second(&self, value: u64) {
+    pub(crate) fn writel_second(&self, value: u64) {
         rt::mmio_write(self.registers[1], 4, value, false);
     }
 
     #[track_caller]
-    pub fn writel_relaxed(&self, value: u64) {
+    pub(crate) fn writel_relaxed(&self, value: u64) {
         rt::mmio_write(self.registers[0], 4, value, true);
     }
 
     #[track_caller]
-    pub fn readl(&self) -> u64 {
+    pub(crate) fn readl(&self) -> u64 {
         rt::mmio_read(self.registers[0], 4, false)
     }
 
     #[track_caller]
-    pub fn readl_relaxed(&self) -> u64 {
+    pub(crate) fn readl_relaxed(&self) -> u64 {
         rt::mmio_read(self.registers[0], 4, true)
     }
 
     #[track_caller]
-    pub fn dma_wmb(&self) {
+    pub(crate) fn dma_wmb(&self) {
         barrier(Barrier::Write, Reach::Memory);
     }
 
     #[track_caller]
-    pub fn dma_rmb(&self) {
+    pub(crate) fn dma_rmb(&self) {
         barrier(Barrier::Read, Reach::Memory);
     }
 
     #[track_caller]
-    pub fn dma_mb(&self) {
+    pub(crate) fn dma_mb(&self) {
         barrier(Barrier::Full, Reach::Memory);
     }
 
     #[track_caller]
-    pub fn wmb(&self) {
+    pub(crate) fn wmb(&self) {
         barrier(Barrier::Write, Reach::All);
     }
 
     #[track_caller]
-    pub fn rmb(&self) {
+    pub(crate) fn rmb(&self) {
         barrier(Barrier::Read, Reach::All);
     }
 
     #[track_caller]
-    pub fn mb(&self) {
+    pub(crate) fn mb(&self) {
         barrier(Barrier::Full, Reach::All);
     }
 
     #[track_caller]
-    pub fn smp_wmb(&self) {
+    pub(crate) fn smp_wmb(&self) {
         barrier(Barrier::Write, Reach::Cpus);
     }
 
     #[track_caller]
-    pub fn smp_rmb(&self) {
+    pub(crate) fn smp_rmb(&self) {
         barrier(Barrier::Read, Reach::Cpus);
     }
 
     #[track_caller]
-    pub fn smp_mb(&self) {
+    pub(crate) fn smp_mb(&self) {
         barrier(Barrier::Full, Reach::Cpus);
     }
 }
 
 /// What the CPU does in the device's interrupt handler, for tests that have one.
-pub type Handler = fn(&Cpu) -> Vec<u64>;
+pub(crate) type Handler = fn(&Cpu) -> Vec<u64>;
 
 /// What handlers are given.
 struct Handling {
@@ -332,7 +332,11 @@ impl Chooser for Path {
 const MOST_LIVES: usize = 2_000_000;
 
 /// Lives every life there is, and gives all outcomes.
-pub fn outcomes_with(script: &Script, handler: Option<Handler>, cpu: impl Fn(&Cpu) -> Vec<u64>) -> BTreeSet<String> {
+pub(crate) fn outcomes_with(
+    script: &Script,
+    handler: Option<Handler>,
+    cpu: impl Fn(&Cpu) -> Vec<u64>,
+) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut answers = Vec::new();
     for _ in 0..MOST_LIVES {
@@ -349,17 +353,21 @@ pub fn outcomes_with(script: &Script, handler: Option<Handler>, cpu: impl Fn(&Cp
 }
 
 /// As [`outcomes_with`], without interrupts.
-pub fn outcomes(script: &Script, cpu: impl Fn(&Cpu) -> Vec<u64>) -> BTreeSet<String> {
+pub(crate) fn outcomes(script: &Script, cpu: impl Fn(&Cpu) -> Vec<u64>) -> BTreeSet<String> {
     outcomes_with(script, None, cpu)
 }
 
 /// The rules that a quiet life breaks.
-pub fn predicted_with(script: &Script, handler: Option<Handler>, cpu: impl Fn(&Cpu) -> Vec<u64>) -> Vec<&'static str> {
+pub(crate) fn predicted_with(
+    script: &Script,
+    handler: Option<Handler>,
+    cpu: impl Fn(&Cpu) -> Vec<u64>,
+) -> Vec<&'static str> {
     life(Quiet, script, cpu, handler).1.rules()
 }
 
 /// As [`predicted_with`], without interrupts.
-pub fn predicted(script: &Script, cpu: impl Fn(&Cpu) -> Vec<u64>) -> Vec<&'static str> {
+pub(crate) fn predicted(script: &Script, cpu: impl Fn(&Cpu) -> Vec<u64>) -> Vec<&'static str> {
     predicted_with(script, None, cpu)
 }
 

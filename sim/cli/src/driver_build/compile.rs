@@ -34,7 +34,16 @@ struct Diagnostic {
     level: String,
     message: String,
     rendered: Option<String>,
-    spans: Vec<serde::de::IgnoredAny>,
+    spans: Vec<Span>,
+}
+
+/// Where in a file the compiler objects to something.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Span {
+    pub(crate) file_name: PathBuf,
+    pub(crate) byte_start: usize,
+    pub(crate) byte_end: usize,
+    is_primary: bool,
 }
 
 impl Diagnostic {
@@ -59,6 +68,19 @@ pub(crate) fn compile(
     out: &Out,
     show: impl Fn(&str),
 ) -> Result<Stamp, Failure> {
+    match attempt(workspace, given, state, out)? {
+        Ok(stamp) => Ok(stamp),
+        Err(refused) => Err(refused.failure(given, workspace, show)),
+    }
+}
+
+/// Builds the runner as [`compile`] does; a build that fails is an answer, too.
+pub(crate) fn attempt(
+    workspace: &Workspace,
+    given: &str,
+    state: u32,
+    out: &Out,
+) -> Result<Result<Stamp, Refused>, Failure> {
     let failed = |error: io::Error| Failure::new(format_args!("cannot build {given} with cargo: {}", reason(&error)));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--offline", "--message-format=json-diagnostic-rendered-ansi", "--manifest-path"])
@@ -100,9 +122,28 @@ pub(crate) fn compile(
             warnings.extend(parity::warning(given, &runner).map_err(failed)?);
             let stamp = Stamp::new(runner, build.sources, warnings).map_err(failed)?;
             stamp.save(&workspace.stamp()).map_err(failed)?;
-            Ok(stamp)
+            Ok(Ok(stamp))
         }
-        _ => Err(build.failure(given, &stderr, workspace, show)),
+        _ => Ok(Err(Refused { build, stderr })),
+    }
+}
+
+/// A build that failed, and what cargo said.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    build: Build,
+    stderr: String,
+}
+
+impl Refused {
+    /// Where in the driver's files the errors are.
+    pub(crate) fn places(&self) -> &[Span] {
+        &self.build.places
+    }
+
+    /// As a line; what the compiler says is shown before.
+    pub(crate) fn failure(self, given: &str, workspace: &Workspace, show: impl Fn(&str)) -> Failure {
+        self.build.failure(given, &self.stderr, workspace, show)
     }
 }
 
@@ -113,6 +154,8 @@ struct Build {
     /// The driver's own files.
     sources: Vec<PathBuf>,
     errors: Vec<String>,
+    /// Where those are.
+    places: Vec<Span>,
     warnings: Vec<String>,
     /// The runner does not build, which is the driver's doing too.
     runner_error: Option<String>,
@@ -127,7 +170,12 @@ impl Build {
                 let error = message.is_error();
                 let rendered = message.rendered.unwrap_or(message.message);
                 if package_id.contains(&workspace.driver_package()) {
-                    if error { self.errors.push(rendered) } else { self.warnings.push(rendered) }
+                    if error {
+                        self.errors.push(rendered);
+                        self.places.extend(message.spans.into_iter().filter(|span| span.is_primary));
+                    } else {
+                        self.warnings.push(rendered);
+                    }
                 } else if error && package_id.contains(&workspace.runner_package()) {
                     self.runner_error.get_or_insert(rendered);
                 } else if error {

@@ -32,7 +32,12 @@ impl Stamp {
             files.extend(
                 source.ancestors().skip(1).map(|directory| directory.join("Cargo.toml")).filter(|path| path.is_file()),
             );
-            files.insert(source);
+            // A build script that lists what is in a directory names the directory.
+            if source.is_dir() {
+                files.extend(files_in(&source)?);
+            } else {
+                files.insert(source);
+            }
         }
         let inputs = files.into_iter().map(|path| checksum(&path).map(|crc| (path, crc))).collect::<io::Result<_>>()?;
         Ok(Self { runner, inputs, sources: driver_sources, warnings })
@@ -44,6 +49,11 @@ impl Stamp {
 
     pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
         output_file::write(path, &serde_json::to_vec(self)?)
+    }
+
+    /// The program alone.
+    pub(crate) fn into_runner(self) -> PathBuf {
+        self.runner
     }
 
     /// A number that changes with any of the inputs.
@@ -65,6 +75,18 @@ impl Stamp {
     pub(crate) fn holds(&self) -> bool {
         self.runner.is_file() && self.inputs.iter().all(|(path, crc)| checksum(path).is_ok_and(|now| now == *crc))
     }
+}
+
+/// The files of a directory and of those in it.
+fn files_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        // A link is what it leads to, unless that would lead in circles.
+        if entry.file_type()?.is_dir() { files.extend(files_in(&entry.path())?) } else { files.push(entry.path()) }
+    }
+    files.retain(|path| path.is_file());
+    Ok(files)
 }
 
 fn checksum(path: &Path) -> io::Result<u32> {
@@ -96,6 +118,21 @@ mod tests {
     fn names_with_spaces_stay_whole() {
         let found = dependencies("/t/run: /a/b\\c.rs /a/my\\ driver.rs\n\n/a/b.rs:\n");
         assert_eq!(found, [PathBuf::from("/a/b\\c.rs"), PathBuf::from("/a/my driver.rs")]);
+    }
+
+    #[test]
+    fn directory_among_the_inputs_stands_for_its_files() {
+        let room = tempfile::tempdir().unwrap();
+        let (runner, table) = (room.path().join("run"), room.path().join("tables/inner/bugs.toml"));
+        fs::create_dir_all(table.parent().unwrap()).unwrap();
+        fs::write(&runner, "").unwrap();
+        fs::write(&table, "one").unwrap();
+        let listed = format!("{}: {}\n", runner.display(), room.path().join("tables").display());
+        fs::write(room.path().join("run.d"), listed).unwrap();
+        let stamp = Stamp::new(runner, Vec::new(), Vec::new()).unwrap();
+        assert!(stamp.holds());
+        fs::write(&table, "two").unwrap();
+        assert!(!stamp.holds());
     }
 
     #[test]

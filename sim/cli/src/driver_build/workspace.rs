@@ -20,6 +20,9 @@ fn main() {
 }
 ";
 
+/// The directory of a workspace that copies of a driver's files stand in.
+const COPY: &str = "copy";
+
 /// The runner is this command, with the driver linked in.
 const RUNNER: &str = "//! The bringup command with one driver linked in.
 
@@ -28,10 +31,22 @@ fn main() -> std::process::ExitCode {
 }
 ";
 
+/// The runner of a driver with removals: it tries one of them.
+const MUTATION_RUNNER: &str = "//! The bringup command with one driver linked in, from which something can be removed.
+
+use driver::bringup_mutate::{MET, SELECTED};
+
+fn main() -> std::process::ExitCode {
+    bringup::cli::try_removal(&driver::BRINGUP_MODULE, &SELECTED, &MET)
+}
+";
+
 /// A driver's workspace in the cache.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     directory: PathBuf,
+    /// The runner's source.
+    main: &'static str,
     /// Sets its packages apart from those of other drivers, which share a target directory with them.
     key: String,
     driver: PathBuf,
@@ -48,7 +63,22 @@ impl Workspace {
         let key = format!("{crate_name}-{:08x}", crc32fast::hash(names.as_bytes()));
         let directory = cache.join("drivers").join(&key);
         let source = source_root()?;
-        Ok(Self { directory, key, driver: driver.into(), crate_name: crate_name.into(), source })
+        Ok(Self { directory, main: RUNNER, key, driver: driver.into(), crate_name: crate_name.into(), source })
+    }
+
+    /// As [`locate`](Self::locate), for a copy of the driver with removals. The copy lies in the workspace: `copy` is where the
+    /// driver's file is to stand there.
+    pub(crate) fn locate_mutation(driver: &Path, copy: &Path, crate_name: &str) -> Result<Self, Failure> {
+        let plain = Self::locate(driver, crate_name)?;
+        let key = format!("{}-mutate", plain.key);
+        let directory = plain.directory.with_file_name(&key);
+        let driver = directory.join(COPY).join(copy);
+        Ok(Self { directory, main: MUTATION_RUNNER, key, driver, ..plain })
+    }
+
+    /// Where copies of a driver's files stand.
+    pub(crate) fn copies(&self) -> PathBuf {
+        self.directory.join(COPY)
     }
 
     pub(crate) fn manifest(&self) -> PathBuf {
@@ -105,7 +135,7 @@ impl Workspace {
         file("driver/Cargo.toml", &self.driver_manifest(&ours).to_string())?;
         file("driver/build.rs", BUILD_SCRIPT)?;
         file("runner/Cargo.toml", &self.runner_manifest().to_string())?;
-        file("runner/src/main.rs", RUNNER)?;
+        file("runner/src/main.rs", self.main)?;
         // The versions that our own sources were built with; cargo strikes out what a driver does not need.
         if let Ok(lock) = fs::read_to_string(self.source.join("Cargo.lock")) {
             file("Cargo.lock", &lock)?;

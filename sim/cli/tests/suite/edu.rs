@@ -86,6 +86,42 @@ fn trace_as_json_is_one_object_a_record() {
 }
 
 #[test]
+fn trace_for_viewers_has_a_lane_for_tasks_interrupts_registers_dma_and_mappings() {
+    let room = Room::new();
+    assert_eq!(room.bringup("run edu --trace trace.json").status, 0);
+    let trace: Value = serde_json::from_slice(&std::fs::read(room.path("trace.json")).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let lane = |group: &str, name: &str| {
+        let named = |what: &'static str, name: String| {
+            move |event: &&Value| event["name"] == what && event["args"]["name"] == name.as_str()
+        };
+        let group = events.iter().find(named("process_name", group.into())).unwrap();
+        let in_group = |event: &&Value| event["pid"] == group["pid"];
+        let thread = events.iter().filter(in_group).find(named("thread_name", name.into())).unwrap();
+        let slice = |event: &&Value| event["ph"] == "X" && event["tid"] == thread["tid"];
+        events.iter().filter(in_group).filter(slice).cloned().collect::<Vec<Value>>()
+    };
+    assert!(lane("CPU", "interrupts").iter().all(|slice| slice["args"]["result"] == "handled"));
+    assert!(lane("CPU", "task write").iter().any(|slice| slice["cat"] == "waits"));
+    assert!(lane("edu", "MMIO").iter().any(|slice| slice["name"] == "BAR0 write 0x0008"));
+    // The driver's buffer is mapped once, and until the end.
+    assert_eq!(lane("edu", "mapped").len(), 1);
+    assert!(!lane("edu", "configuration").is_empty());
+}
+
+#[test]
+fn traces_of_the_same_life_are_the_same_in_every_form() {
+    let room = Room::new();
+    for ending in ["json", "jsonl", "perfetto-trace"] {
+        for name in ["a", "b"] {
+            assert_eq!(room.bringup(&format!("run edu --seed 7 --trace {name}.{ending}")).status, 0);
+        }
+        let content = |name: &str| std::fs::read(room.path(&format!("{name}.{ending}"))).unwrap();
+        assert!(content("a") == content("b") && !content("a").is_empty(), "{ending}");
+    }
+}
+
+#[test]
 fn plan_that_changes_data_excuses_a_wrong_answer_but_it_is_shown() {
     let room = Room::new();
     room.put("file", payload());

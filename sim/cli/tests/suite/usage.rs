@@ -62,7 +62,8 @@ fn options_that_mean_nothing_are_refused() {
     assert!(refusal("run edu --seed 1 --choices x").contains("cannot be used with"));
     assert!(refusal("run edu --param depth").contains("NAME=VALUE"));
     assert!(refusal("run edu --param no_such=1").starts_with("edu has no parameter \"no_such\""));
-    assert!(refusal("run edu --trace t.pcap").ends_with("the endings are .txt, .json and .jsonl"));
+    assert!(refusal("run edu --trace t.pcap").contains("cannot tell the form of the trace"));
+    assert!(refusal("run edu --trace t.pcapng").starts_with("t.pcapng would be empty"));
     assert!(refusal("run first --input x").starts_with("first has no use for --input; drivers that have: edu"));
 }
 

@@ -235,3 +235,16 @@ fn every_packet_is_in_the_file_though_none_comes_back() {
         }
     }
 }
+
+#[test]
+fn packets_of_the_trace_are_those_that_were_sent_and_came_back() {
+    let room = Room::new();
+    room.put("file", pattern(3 * 1400));
+    let report = room.bringup("run virtio_net --input file --trace packets.pcapng --json").json();
+    assert_eq!((&report["exit"], &report["exercise"]["sent"]["packets"]), (&json!(0), &json!(3)), "{report}");
+    let packets = bringup_devices::virtio::read_packets(&room.path("packets.pcapng")).unwrap();
+    let holding = |piece: &[u8]| packets.iter().filter(|(_, packet)| packet.ends_with(piece)).count();
+    // The default peer sends everything back.
+    assert_eq!(pattern(3 * 1400).chunks(1400).map(holding).collect::<Vec<_>>(), [2, 2, 2]);
+    assert!(packets.is_sorted_by_key(|(at, _)| *at));
+}

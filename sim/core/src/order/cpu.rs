@@ -71,19 +71,26 @@ impl Fabric {
         false
     }
 
-    /// The CPU copies `len` bytes from `physical` in accesses that nobody counts. Only for a machine that answers 0 to all choices.
-    pub fn cpu_copied_from(&mut self, physical: u64, len: usize, place: Place) {
+    /// The CPU is about to copy `len` bytes from `physical` in accesses that nobody counts: it gets the newest of all of them, without a
+    /// choice. For what is long.
+    pub fn cpu_copies_from(&mut self, physical: u64, len: usize, place: Place) {
         let order = &mut self.order;
         let Some(stores) = order.regions.newest(physical, len) else { return };
         let seen = stores.device;
+        if order.loose {
+            order.land_stores(&self.ram, |store| store.overlaps(physical, len as u64));
+            if !order.past.is_empty() {
+                order.past.loaded(physical, len as u64, order.now);
+            }
+        }
         order.last_load = None;
         if seen > order.view || !order.suspects.is_empty() {
             order.unordered_load(physical, len, seen, place);
         }
     }
 
-    /// The CPU copied `len` bytes to `physical`. As [`cpu_copied_from`](Self::cpu_copied_from).
-    pub fn cpu_copied_to(&mut self, physical: u64, len: usize, place: Place) {
+    /// The CPU is about to copy `len` bytes to `physical`; they land at once. As [`cpu_copies_from`](Self::cpu_copies_from).
+    pub fn cpu_copies_to(&mut self, physical: u64, len: usize, place: Place) {
         let order = &mut self.order;
         if !order.follows(physical) {
             return;
@@ -91,6 +98,10 @@ impl Fabric {
         let Some(stamp) = order.stamp() else { return };
         order.history.note(stamp, order.context, place);
         order.suspects.overwritten(physical, len as u64);
+        if order.loose {
+            let before = order.history.weak_before(stamp);
+            order.land_stores(&self.ram, |store| store.stamp <= before || store.overlaps(physical, len as u64));
+        }
         order.landed(stamp, physical, len);
         self.file_suspects();
     }
@@ -201,6 +212,13 @@ impl Fabric {
 }
 
 impl Order {
+    /// Whether devices made the last stores to all of these bytes of coherent memory.
+    #[inline]
+    #[must_use]
+    pub fn device_wrote(&self, physical: u64, len: usize) -> bool {
+        self.on && self.regions.newest(physical, len).is_some_and(|newest| newest.all & 1 == 1)
+    }
+
     /// A load that returned a device's store which the CPU was not bound to see, or may settle a doubt.
     #[cold]
     fn unordered_load(&mut self, at: u64, width: usize, seen: u32, place: Place) {

@@ -48,6 +48,8 @@ pub(super) struct Region {
     pub(super) plain: bool,
     /// By line: its mark, or [`APART`].
     lines: Vec<Mark>,
+    /// How many of them are [`APART`].
+    apart: usize,
 }
 
 /// All coherent allocations.
@@ -65,12 +67,14 @@ pub(super) struct Regions {
 }
 
 /// The newest stores among some bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Newest {
     /// The stamp of the CPU's; 0 if there is none.
     pub(super) cpu: u32,
     /// The stamp of a device's; 0 if there is none.
     pub(super) device: u32,
+    /// The and of all marks: its lowest bit is set if devices stored all of the bytes.
+    pub(super) all: Mark,
 }
 
 impl Newest {
@@ -78,6 +82,7 @@ impl Newest {
     fn add(&mut self, mark: Mark) {
         self.cpu = self.cpu.max(cpu_stamp(mark));
         self.device = self.device.max(device_stamp(mark));
+        self.all &= mark;
     }
 }
 
@@ -98,7 +103,7 @@ impl Regions {
         let mut lines = self.spare.pop().unwrap_or_default();
         lines.clear();
         lines.resize((len as usize).div_ceil(LINE), 0);
-        let region = Region { device, physical, len, place, plain: false, lines };
+        let region = Region { device, physical, len, place, plain: false, lines, apart: 0 };
         if index == self.list.len() {
             self.list.push(None);
         }
@@ -119,7 +124,8 @@ impl Regions {
     pub(super) fn remove(&mut self, physical: u64) -> Option<u64> {
         let index = self.index(physical)?;
         let region = self.list.get_mut(index)?.take()?;
-        self.free.extend(region.lines.iter().filter(|line| **line & APART != 0).map(|line| line & !APART));
+        let apart = region.lines.iter().filter(|line| **line & APART != 0).take(region.apart);
+        self.free.extend(apart.map(|line| line & !APART));
         self.spare.push(region.lines);
         self.set_pages(region.physical, region.len, 0);
         Some(region.len)
@@ -147,7 +153,7 @@ impl Regions {
     #[inline]
     pub(super) fn newest(&self, physical: u64, len: usize) -> Option<Newest> {
         let region = self.at(physical).filter(|region| !region.plain)?;
-        let mut newest = Newest::default();
+        let mut newest = Newest { cpu: 0, device: 0, all: if len == 0 { 0 } else { Mark::MAX } };
         region.parts(physical, len).for_each(|part| match self.line(region, part.line) {
             Line::Whole(mark) => newest.add(mark),
             Line::Apart(marks) => part.of(marks).iter().for_each(|mark| newest.add(*mark)),
@@ -185,6 +191,7 @@ impl Regions {
             if part.len == LINE {
                 if *line & APART != 0 {
                     self.free.push(*line & !APART);
+                    region.apart -= 1;
                 }
                 *line = mark;
             } else {
@@ -196,6 +203,7 @@ impl Regions {
                         None => self.apart.push(old),
                     }
                     *line = APART | place;
+                    region.apart += 1;
                 }
                 if let Some(marks) = self.apart.get_mut((*line & !APART) as usize) {
                     marks[part.from..part.from + part.len].fill(mark);
@@ -274,7 +282,9 @@ mod tests {
             expected[at as usize..at as usize + len].fill(mark);
             assert_eq!(regions.marks(RAM_BASE, 1000), expected);
         }
-        assert_eq!(regions.newest(RAM_BASE + 28, 4), Some(Newest { cpu: 8, device: 0 }));
-        assert_eq!(regions.newest(RAM_BASE + 995, 5), Some(Newest { cpu: 0, device: 7 }));
+        let newest = |at, len| regions.newest(RAM_BASE + at, len).map(|n| (n.cpu, n.device, n.all & 1));
+        assert_eq!(newest(28, 4), Some((8, 0, 0)));
+        assert_eq!(newest(995, 5), Some((0, 7, 1)));
+        assert_eq!(newest(0, 0), Some((0, 0, 0)));
     }
 }

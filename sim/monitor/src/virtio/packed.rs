@@ -9,12 +9,12 @@ mod walk;
 
 use std::collections::VecDeque;
 
-use bringup_core::{Barrier, Place as Line, Sight};
+use bringup_core::{Barrier, Coverage, Place as Line, Sight};
 use bringup_spec::virtio::feature;
 use bringup_spec::virtio::ring::{MAX_SIZE, desc, packed};
 use vm_memory::Permissions;
 
-use super::ring::{Area, Kick, Ledger, News, Pending, Phase, Raw, Setup};
+use super::ring::{Area, Kick, Ledger, News, Pending, Phase, RING_STATES, Raw, Setup};
 use super::rules::ring as rules;
 
 /// No list in flight has the id.
@@ -117,6 +117,7 @@ impl Packed {
             driver_wish: None,
             touched: Vec::new(),
         };
+        sight.reachable(RING_STATES);
         this.check_setup(sight);
         if !this.ledger.lost {
             this.poll(sight, Phase::default(), false);
@@ -404,6 +405,12 @@ impl Packed {
             }
             self.ledger.fences.published();
         }
+        if self.free == 0 {
+            sight.cover(Coverage::RingFull);
+        }
+        if u32::from(self.next.slot) < slots {
+            sight.cover(Coverage::RingWrapped);
+        }
         let wanted = self.wanted(sight, slots);
         match wanted {
             Some(true) => sight.exercised(&rules::IMP_PACK_16),
@@ -444,29 +451,38 @@ impl Packed {
     // --- Kicks ---------------------------------------------------------------------------------------------------
 
     /// Whether the device wants a kick for the last `slots` slots.
-    fn wanted(&mut self, sight: &Sight<'_>, slots: u32) -> Option<bool> {
+    fn wanted(&mut self, sight: &mut Sight<'_>, slots: u32) -> Option<bool> {
         let [o0, o1, f0, f1] = self.device_event.read(sight, packed::EVENT_OFF_WRAP)?;
         self.wish = (u16::from_le_bytes([o0, o1]), u16::from_le_bytes([f0, f1]));
         let (off_wrap, flags) = self.wish;
         match flags & 3 {
             packed::EVENT_ENABLE => Some(true),
             packed::EVENT_DISABLE => Some(false),
-            packed::EVENT_DESC if self.event_idx => Some(self.is_behind(off_wrap, slots)),
+            packed::EVENT_DESC if self.event_idx => {
+                let (wanted, edge) = self.is_behind(off_wrap, slots);
+                if edge {
+                    sight.cover(Coverage::EventEdge);
+                }
+                Some(wanted)
+            }
             _ => None,
         }
     }
 
-    /// Whether a slot that the device named is among the last `slots` that became available.
-    fn is_behind(&self, off_wrap: u16, slots: u32) -> bool {
+    /// Whether a slot that the device named is among the last `slots` that became available; and whether that was close.
+    fn is_behind(&self, off_wrap: u16, slots: u32) -> (bool, bool) {
         let (event, wrap) = (u32::from(off_wrap & !packed::EVENT_WRAP), off_wrap & packed::EVENT_WRAP != 0);
         let (next, size) = (u32::from(self.next.slot), u32::from(self.ledger.setup.size));
         // How far it lies back: in this lap, or in the one before.
         let back = if wrap == self.next.wrap { next.checked_sub(event) } else { (next + size).checked_sub(event) };
-        back.is_some_and(|back| (1..=slots).contains(&back))
+        let wanted = back.is_some_and(|back| (1..=slots).contains(&back));
+        // The first of them, or the last before them.
+        let edge = back.is_some_and(|back| back == slots || back == slots + 1);
+        (wanted, edge)
     }
 
     /// The device may want something else now.
-    fn reconsider(&mut self, sight: &Sight<'_>) {
+    fn reconsider(&mut self, sight: &mut Sight<'_>) {
         if matches!(self.ledger.pending, Pending::Nothing | Pending::Unsure) {
             return;
         }

@@ -7,7 +7,7 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
-use bringup_core::{Barrier, Sight};
+use bringup_core::{Barrier, Coverage, Sight};
 
 use super::packed::Packed;
 use super::split::Split;
@@ -40,6 +40,10 @@ impl Setup {
         bit < 128 && self.features >> bit & 1 != 0
     }
 }
+
+/// The states that a machine with a queue can get into.
+pub(super) const RING_STATES: &[Coverage] =
+    &[Coverage::RingEmpty, Coverage::RingFull, Coverage::RingWrapped, Coverage::EventEdge, Coverage::SeveralUsed];
 
 /// One element of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,12 +8,12 @@ mod walk;
 
 use std::collections::VecDeque;
 
-use bringup_core::{Barrier, Sight};
+use bringup_core::{Barrier, Coverage, Sight};
 use bringup_spec::virtio::feature;
 use bringup_spec::virtio::ring::{MAX_SIZE, desc, split};
 use vm_memory::Permissions;
 
-use super::ring::{Area, Kick, Ledger, News, Pending, Phase, Setup};
+use super::ring::{Area, Kick, Ledger, News, Pending, Phase, RING_STATES, Setup};
 use super::rules::ring as rules;
 
 /// No chain has the descriptor.
@@ -89,6 +89,7 @@ impl Split {
             unwritten: None,
             asked_event: false,
         };
+        sight.reachable(RING_STATES);
         this.check_setup(sight);
         if !this.ledger.lost {
             this.poll(sight, Phase::default(), false);
@@ -332,9 +333,15 @@ impl Split {
         while self.next != idx && !self.ledger.lost {
             self.expose(sight, stored, &mut unfenced);
             self.next = self.next.wrapping_add(1);
+            if self.next & (size - 1) == 0 {
+                sight.cover(Coverage::RingWrapped);
+            }
         }
         if self.ledger.lost {
             return;
+        }
+        if self.ledger.is_full() {
+            sight.cover(Coverage::RingFull);
         }
         if stored {
             sight.exercised(&rules::VQ_SPLIT_D_14);
@@ -357,7 +364,7 @@ impl Split {
     // --- Kicks ---------------------------------------------------------------------------------------------------
 
     /// Whether the device wants a kick for the entries from `old` on.
-    fn wanted(&mut self, sight: &Sight<'_>, old: u16) -> Option<bool> {
+    fn wanted(&mut self, sight: &mut Sight<'_>, old: u16) -> Option<bool> {
         if !self.event_idx {
             self.wish = self.used.read_u16(sight, split::USED_FLAGS)?;
             return Some(self.wish & split::USED_NO_NOTIFY == 0);
@@ -366,7 +373,12 @@ impl Split {
         self.wish = self.used.read_u16(sight, event)?;
         // The entry that is named lies among those just filled.
         let filled = self.next.wrapping_sub(old);
-        Some(self.next.wrapping_sub(self.wish).wrapping_sub(1) < filled)
+        let behind = self.next.wrapping_sub(self.wish).wrapping_sub(1);
+        // The first of them, or the last before them.
+        if behind.wrapping_add(1) == filled || behind == filled {
+            sight.cover(Coverage::EventEdge);
+        }
+        Some(behind < filled)
     }
 
     /// Notes which rules a publication puts to the test.
@@ -389,7 +401,7 @@ impl Split {
     }
 
     /// The device may want something else now.
-    fn reconsider(&mut self, sight: &Sight<'_>) {
+    fn reconsider(&mut self, sight: &mut Sight<'_>) {
         if matches!(self.ledger.pending, Pending::Nothing | Pending::Unsure) {
             return;
         }

@@ -71,6 +71,15 @@ impl bindings::mutex {
         core::ptr::from_ref(self).addr()
     }
 
+    /// How the lock checker knows it.
+    fn lock(&self) -> machine::lock::Lock {
+        machine::lock::Lock {
+            class: (self.class.addr(), self.name.addr()),
+            address: self.key(),
+            kind: machine::lock::Kind::Sleeps,
+        }
+    }
+
     fn hold(&self) {
         self.held.set(true);
         self.holder.set(machine::current_pid());
@@ -86,8 +95,8 @@ unsafe impl Backend for MutexBackend {
     type State = bindings::mutex;
     type GuardState = ();
 
-    unsafe fn init(ptr: *mut Self::State, name: *const c_char, _key: *mut bindings::lock_class_key) {
-        let free = bindings::mutex { held: Cell::new(false), holder: Cell::new(0), waiters: Cell::new(0), name };
+    unsafe fn init(ptr: *mut Self::State, name: *const c_char, class: *mut bindings::lock_class_key) {
+        let free = bindings::mutex { held: Cell::new(false), holder: Cell::new(0), waiters: Cell::new(0), name, class };
         // SAFETY: the caller's contract.
         unsafe { ptr.write(free) };
     }
@@ -96,9 +105,13 @@ unsafe impl Backend for MutexBackend {
     unsafe fn lock(ptr: *mut Self::State) {
         // SAFETY: the caller's contract.
         let mutex = unsafe { &*ptr };
+        let (lock, place) = (mutex.lock(), Location::caller());
         if !mutex.held.get() {
-            machine::sched::might_sleep_at(WHAT, Location::caller());
+            machine::sched::might_sleep_at(WHAT, place);
+            machine::lock::lock_take(&lock, true, place, || super::name(mutex.name).into());
+            return mutex.hold();
         }
+        machine::lock::lock_taking(&lock, true, place, || super::name(mutex.name).into());
         while mutex.held.get() && !crate::sync::is_dying() {
             if mutex.holder.get() == machine::current_pid() {
                 super::deadlock(mutex.name);
@@ -108,8 +121,10 @@ unsafe impl Backend for MutexBackend {
             mutex.waiters.set(mutex.waiters.get() - 1);
         }
         mutex.hold();
+        machine::lock::lock_taken(&lock, place);
     }
 
+    #[track_caller]
     unsafe fn try_lock(ptr: *mut Self::State) -> Option<()> {
         // SAFETY: the caller's contract.
         let mutex = unsafe { &*ptr };
@@ -117,6 +132,7 @@ unsafe impl Backend for MutexBackend {
             return None;
         }
         mutex.hold();
+        machine::lock::lock_take(&mutex.lock(), false, Location::caller(), || super::name(mutex.name).into());
         Some(())
     }
 
@@ -124,6 +140,7 @@ unsafe impl Backend for MutexBackend {
         // SAFETY: the caller's contract.
         let mutex = unsafe { &*ptr };
         mutex.held.set(false);
+        machine::lock::lock_released(mutex.key());
         if mutex.waiters.get() != 0 {
             machine::wake_one(mutex.key());
         }

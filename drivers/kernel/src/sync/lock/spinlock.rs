@@ -6,6 +6,7 @@ use crate::ffi::c_char;
 use crate::interrupt::LocalInterruptDisabled;
 use crate::machine;
 use core::cell::Cell;
+use core::panic::Location;
 
 /// Returns an initialiser for a [`SpinLock`] with this content, and a name if one is given.
 #[macro_export]
@@ -80,16 +81,27 @@ impl bindings::spinlock_t {
     #[track_caller]
     fn acquire(&self) {
         machine::preempt_disable();
+        let place = Location::caller();
+        machine::lock::lock_take(&self.lock(), true, place, || super::name(self.name).into());
         if self.held.replace(true) && !crate::sync::is_dying() {
             super::deadlock(self.name);
         }
     }
 
+    /// How the lock checker knows it.
+    fn lock(&self) -> machine::lock::Lock {
+        let address = core::ptr::from_ref(self).addr();
+        machine::lock::Lock { class: (self.class.addr(), self.name.addr()), address, kind: machine::lock::Kind::Spins }
+    }
+
     /// As [`acquire`](Self::acquire), unless the lock is held.
+    #[track_caller]
     fn try_acquire(&self) -> bool {
         machine::preempt_disable();
         let free = !self.held.replace(true);
-        if !free {
+        if free {
+            machine::lock::lock_take(&self.lock(), false, Location::caller(), || super::name(self.name).into());
+        } else {
             machine::preempt_enable();
         }
         free
@@ -97,6 +109,7 @@ impl bindings::spinlock_t {
 
     fn release(&self) {
         self.held.set(false);
+        machine::lock::lock_released(core::ptr::from_ref(self).addr());
         // The lock may be gone after this: whoever runs next can free it.
         machine::preempt_enable();
     }
@@ -114,9 +127,9 @@ impl bindings::spinlock_t {
 /// # Safety
 ///
 /// As for [`Backend::init`].
-unsafe fn init(ptr: *mut bindings::spinlock_t, name: *const c_char) {
+unsafe fn init(ptr: *mut bindings::spinlock_t, name: *const c_char, class: *mut bindings::lock_class_key) {
     // SAFETY: the caller's contract.
-    unsafe { ptr.write(bindings::spinlock_t { held: Cell::new(false), name }) };
+    unsafe { ptr.write(bindings::spinlock_t { held: Cell::new(false), name, class }) };
 }
 
 // SAFETY: `held` is true from `lock` or `try_lock` to `unlock`; whoever finds it true gets nothing, or never returns. The
@@ -125,9 +138,9 @@ unsafe impl Backend for SpinLockBackend {
     type State = bindings::spinlock_t;
     type GuardState = ();
 
-    unsafe fn init(ptr: *mut Self::State, name: *const c_char, _key: *mut bindings::lock_class_key) {
+    unsafe fn init(ptr: *mut Self::State, name: *const c_char, class: *mut bindings::lock_class_key) {
         // SAFETY: the caller's contract.
-        unsafe { init(ptr, name) };
+        unsafe { init(ptr, name, class) };
     }
 
     #[track_caller]
@@ -136,11 +149,13 @@ unsafe impl Backend for SpinLockBackend {
         unsafe { &*ptr }.acquire();
     }
 
+    #[track_caller]
     unsafe fn try_lock(ptr: *mut Self::State) -> Option<()> {
         // SAFETY: the caller's contract.
         unsafe { &*ptr }.try_acquire().then_some(())
     }
 
+    #[track_caller]
     unsafe fn unlock(ptr: *mut Self::State, (): &()) {
         // SAFETY: the caller's contract.
         unsafe { &*ptr }.release();
@@ -158,9 +173,9 @@ unsafe impl Backend for SpinLockIrqBackend {
     type State = bindings::spinlock_t;
     type GuardState = ();
 
-    unsafe fn init(ptr: *mut Self::State, name: *const c_char, _key: *mut bindings::lock_class_key) {
+    unsafe fn init(ptr: *mut Self::State, name: *const c_char, class: *mut bindings::lock_class_key) {
         // SAFETY: the caller's contract.
-        unsafe { init(ptr, name) };
+        unsafe { init(ptr, name, class) };
     }
 
     #[track_caller]
@@ -170,6 +185,7 @@ unsafe impl Backend for SpinLockIrqBackend {
         unsafe { &*ptr }.acquire();
     }
 
+    #[track_caller]
     unsafe fn try_lock(ptr: *mut Self::State) -> Option<()> {
         crate::interrupt::disable();
         // SAFETY: the caller's contract.
@@ -180,6 +196,7 @@ unsafe impl Backend for SpinLockIrqBackend {
         taken.then_some(())
     }
 
+    #[track_caller]
     unsafe fn unlock(ptr: *mut Self::State, (): &()) {
         // SAFETY: the caller's contract.
         unsafe { &*ptr }.release();

@@ -1,6 +1,6 @@
 //! Lists as the device gave them back (virtio 1.4 §2.8.6, §2.8.8), and what the driver must have left alone until then (§2.8.16).
 
-use bringup_core::{Place as Line, Sight};
+use bringup_core::{Coverage, Place as Line, Sight};
 use bringup_spec::virtio::ring::desc;
 
 use super::{NONE, OWNER, Packed};
@@ -13,6 +13,7 @@ impl Packed {
         if self.free == self.ledger.setup.size {
             return;
         }
+        let mut given = 0;
         while self.free != self.ledger.setup.size && !self.ledger.lost {
             let Some(raw) = self.ring.descriptor(sight, self.used.slot) else {
                 self.ledger.lost = true;
@@ -44,6 +45,10 @@ impl Packed {
             let written = if flags & desc::WRITE != 0 { raw.len() } else { 0 };
             slots += self.land(sight, key, Some(written));
             self.release(sight, raw, slots);
+            given += 1;
+            if given == 2 {
+                sight.cover(Coverage::SeveralUsed);
+            }
         }
     }
 
@@ -72,6 +77,9 @@ impl Packed {
         }
         self.used = self.used.forward(slots, size);
         self.free += slots;
+        if self.free == size {
+            sight.cover(Coverage::RingEmpty);
+        }
     }
 
     fn land(&mut self, sight: &mut Sight<'_>, key: u16, written: Option<u32>) -> u32 {

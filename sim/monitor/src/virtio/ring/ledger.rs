@@ -228,6 +228,16 @@ impl Ledger {
         self.fresh = true;
     }
 
+    /// Whether the device holds all of the queue's descriptors (of a split queue).
+    pub(in crate::virtio) fn is_full(&self) -> bool {
+        let (live, size) = (self.chains.live(), usize::from(self.setup.size));
+        // Chains are short: a queue is only counted when it can be full.
+        live.len() == size
+            || (live.len() * 4 >= size
+                && live.iter().filter_map(|key| self.chains.get(*key)).map(|chain| chain.parts.len()).sum::<usize>()
+                    >= size)
+    }
+
     /// The chain is the driver's again. `written` is what the device says; `None` if it stands for all of the writable part.
     pub(in crate::virtio) fn land(&mut self, key: u16, written: Option<u32>) {
         let Some(chain) = self.chains.land(key) else { return };

@@ -1,6 +1,6 @@
 //! Chains as the device gave them back (virtio 1.4 §2.7.8), and what the driver must have left alone until then (§3.3.1).
 
-use bringup_core::Sight;
+use bringup_core::{Coverage, Sight};
 use bringup_spec::virtio::ring::split;
 
 use super::{FREE, Split};
@@ -45,6 +45,9 @@ impl Split {
         if usize::from(new) > self.ledger.chains.live().len() {
             self.ledger.lost = true;
             return;
+        }
+        if new > 1 {
+            sight.cover(Coverage::SeveralUsed);
         }
         while new > 0 && !self.ledger.lost {
             let place = self.returned & (self.ledger.setup.size - 1);
@@ -94,6 +97,9 @@ impl Split {
             }
         }
         self.ledger.land(head, written);
+        if self.ledger.chains.live().is_empty() {
+            sight.cover(Coverage::RingEmpty);
+        }
     }
 
     // --- Images --------------------------------------------------------------------------------------------------
