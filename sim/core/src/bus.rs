@@ -595,17 +595,29 @@ impl Bus {
 
     /// Has land what the chooser says, if anything waits. For whoever runs the CPUs, between two things that they do.
     pub fn land_some(&mut self) {
-        if !self.fabric.has_waiting() {
-            return;
+        if self.fabric.has_waiting() {
+            self.land_chosen();
         }
+    }
+
+    fn land_chosen(&mut self) {
         let Fabric { order, choices, .. } = &mut self.fabric;
         match order.choose_landing(choices) {
             Landing::All => self.land_all(),
+            Landing::Ready => {
+                self.fabric.land_ready_stores();
+                while let Some(device) = self.fabric.posted_and_ready() {
+                    self.arrive_posted(device);
+                }
+            }
             Landing::Nothing => {}
             Landing::Write(device) => {
                 self.arrive_posted(device);
             }
             Landing::Store(stamp) => self.fabric.land_store(stamp),
+        }
+        if !self.fabric.has_waiting() {
+            self.fabric.order.nothing_waits();
         }
     }
 

@@ -26,13 +26,15 @@ pub enum Point {
     Segments,
     /// A choice that a device model asked for itself.
     Model,
-    /// Whether a CPU's store to memory that a device shares lands at once: 0 it does, 1 it waits in the store buffer.
+    /// Whether a CPU's store to memory that a device shares lands at once: 0 it does, 1 it waits in the store buffer, 2 it waits for
+    /// as long as it can.
     Store,
-    /// Which waiting store or posted write lands now: 0 all of them, in order; 1 none yet; 2 and more, one alone.
+    /// Which waiting store or posted write lands now: 0 all of them, in order, but those that wait for as long as they can; 1
+    /// none yet; 2 and more, one alone.
     Land,
     /// Which value a load from memory that a device shares returns: 0 the newest, then older ones.
     Load,
-    /// Whether a posted write to a BAR arrives at once: 0 it does, 1 it stays under way.
+    /// Whether a posted write to a BAR arrives at once: 0 it does, 1 it stays under way, 2 it stays so for as long as it can.
     Posted,
     /// Whether the processor stands still here, as one does that a hypervisor or a machine check interrupts, until a device or a
     /// timer is due: 0 it goes on, 1 it stands still. Only asked where that is soon.

@@ -36,7 +36,7 @@ use crate::finding::{Finding, Place};
 use crate::rules;
 use crate::trace::DeviceId;
 
-/// How often in a row everything that waits may be put off by choice, and an old value be loaded. A bound, so that no stream
+/// For how many points in a row something may wait, and how often in a row an old value be loaded. A bound, so that no stream
 /// starves whoever looks for it.
 const MOST_PUT_OFF: u8 = 24;
 /// The last stamp that is given: a life this long is over for the model, not for the machine.
@@ -381,8 +381,10 @@ impl Fabric {
 /// Which of the things that wait land, as the chooser says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Landing {
-    /// All.
+    /// All, whatever they wait for.
     All,
+    /// All but those that wait for as long as they can.
+    Ready,
     /// None yet.
     Nothing,
     /// The oldest write to a device.
@@ -392,22 +394,28 @@ pub(crate) enum Landing {
 }
 
 impl Order {
+    /// Everything has landed: the next that waits may do so for as long as any.
+    pub(crate) fn nothing_waits(&mut self) {
+        self.put_off = 0;
+    }
+
     /// Chooses what lands now.
     pub(crate) fn choose_landing(&mut self, choices: &mut Choices) -> Landing {
         let targets = self.waiting.targets();
         let options = (2 + targets.len() + self.waiting.stores.len()).min(8) as u32;
         let answer = choices.choose(Point::Land, options) as usize;
-        if answer != 0 && self.put_off < MOST_PUT_OFF {
-            self.put_off += 1;
-            let index = answer.wrapping_sub(2);
-            return match (answer, targets.get(index), self.waiting.stores.get(index.wrapping_sub(targets.len()))) {
-                (1, ..) => Landing::Nothing,
-                (_, Some(device), _) => Landing::Write(*device),
-                (_, None, Some(store)) => Landing::Store(store.stamp),
-                _ => Landing::All,
-            };
+        if self.put_off == MOST_PUT_OFF {
+            self.put_off = 0;
+            return Landing::All;
         }
-        self.put_off = 0;
-        Landing::All
+        self.put_off += 1;
+        let index = answer.wrapping_sub(2);
+        match (answer, targets.get(index), self.waiting.stores.get(index.wrapping_sub(targets.len()))) {
+            (0, ..) => Landing::Ready,
+            (1, ..) => Landing::Nothing,
+            (_, Some(device), _) => Landing::Write(*device),
+            (_, None, Some(store)) => Landing::Store(store.stamp),
+            _ => Landing::All,
+        }
     }
 }

@@ -54,7 +54,8 @@ impl Fabric {
 
     fn store_loosely(&mut self, stamp: u32, at: u64, width: usize, value: u64, place: Place) -> bool {
         let Self { order, choices, ram, .. } = self;
-        let waits = choices.choose(Point::Store, 2) == 1 && order.put_off < MOST_PUT_OFF;
+        let answer = choices.choose(Point::Store, 3);
+        let waits = answer != 0 && order.put_off < MOST_PUT_OFF;
         if !waits && order.waiting.stores.is_empty() {
             order.landed(stamp, at, width);
             return true;
@@ -64,7 +65,8 @@ impl Fabric {
             order.land_stores(ram, |store| store.stamp == oldest);
         }
         let context = order.context;
-        order.waiting.stores.push(Store { stamp, at, len: width as u8, bytes: value.to_le_bytes(), context, place });
+        let (len, bytes, held) = (width as u8, value.to_le_bytes(), answer == 2);
+        order.waiting.stores.push(Store { stamp, at, len, bytes, context, place, held });
         if !waits {
             order.land_stores(ram, |store| store.stamp == stamp);
         }
@@ -164,6 +166,16 @@ impl Fabric {
         self.order.land_stores(&self.ram, |_| true);
     }
 
+    /// Lands the stores that do not wait for as long as they can.
+    pub(crate) fn land_ready_stores(&mut self) {
+        self.order.land_stores(&self.ram, |store| !store.held);
+    }
+
+    /// A device that a write is under way to which does not stay so for as long as it can.
+    pub(crate) fn posted_and_ready(&self) -> Option<DeviceId> {
+        self.order.waiting.ready_target()
+    }
+
     pub(crate) fn land_store(&mut self, stamp: u32) {
         self.order.land_stores(&self.ram, |store| store.stamp == stamp);
     }
@@ -183,9 +195,10 @@ impl Fabric {
             order.history.note(stamp, order.context, place);
         }
         let after = if relaxed { order.history.strong_before(stamp) } else { stamp };
-        let posted = Posted { stamp, device, at, value, relaxed, place, after };
+        let answer = if order.loose { choices.choose(Point::Posted, 3) } else { 0 };
+        let posted = Posted { stamp, device, at, value, relaxed, place, after, held: answer == 2 };
         order.waiting.posted.push_back(posted);
-        order.loose && choices.choose(Point::Posted, 2) == 1 && order.put_off < MOST_PUT_OFF
+        answer != 0 && order.put_off < MOST_PUT_OFF
     }
 
     /// Takes the oldest write that is under way to a device: it arrives now, after the stores that it comes after.

@@ -20,6 +20,8 @@ pub(super) struct Store {
     pub(super) bytes: [u8; 8],
     pub(super) context: u32,
     pub(super) place: Place,
+    /// It waits for as long as it can.
+    pub(super) held: bool,
 }
 
 impl Store {
@@ -43,6 +45,8 @@ pub(crate) struct Posted {
     pub(crate) place: Option<Place>,
     /// Stores up to this one land before it arrives.
     pub(super) after: u32,
+    /// It stays under way for as long as it can.
+    pub(super) held: bool,
 }
 
 /// All of it.
@@ -113,6 +117,11 @@ impl Waiting {
     pub(super) fn take_posted(&mut self, device: DeviceId) -> Option<Posted> {
         let index = self.posted.iter().position(|posted| posted.device == device)?;
         self.posted.remove(index)
+    }
+
+    /// A device that a write is under way to which need not be.
+    pub(super) fn ready_target(&self) -> Option<DeviceId> {
+        self.posted.iter().find(|posted| !posted.held).map(|posted| posted.device)
     }
 
     /// The youngest write that is under way to a device.
