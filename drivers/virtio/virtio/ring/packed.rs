@@ -198,10 +198,11 @@ impl<M: Memory, T> Packed<M, T> {
             return Ok(false);
         }
         let areas = &self.state.areas;
-        // Whatever belongs to the chains before the flags that show them (§2.8.21.1.1). The device
-        // takes them from the first on, which comes last: it sees all or none.
-        areas.descriptors.write_barrier();
+        // The device takes chains from the first on, which comes last: it sees all or none.
         while let Some((slot, flags)) = self.heads.pop() {
+            // Whatever belongs to the chain, and the chains that follow it, before the flags that show
+            // it (§2.8.21.1.1).
+            areas.descriptors.write_barrier();
             let at = Self::slot_at(slot) + FLAGS;
             areas.descriptors.write16(at, flags)?;
         }
