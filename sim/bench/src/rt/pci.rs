@@ -216,6 +216,8 @@ pub fn unbind(device: DeviceId) -> bool {
 impl Machine {
     /// Checks that nothing of a device's driver is left.
     fn check_released(&mut self, device: DeviceId, when: &str) {
+        // What the driver told the device last is still under way, and no fault of the driver's.
+        self.bus.land_all();
         for entry in self.ledger.left(|entry| entry.device == Some(device) && entry.kind.belongs_to_binding()) {
             let name = self.device_name(device);
             let what = format!("{} of {name} is left {when}", entry.describe());

@@ -154,6 +154,16 @@ impl Regions {
     pub(super) fn newest(&self, physical: u64, len: usize) -> Option<Newest> {
         let region = self.at(physical).filter(|region| !region.plain)?;
         let mut newest = Newest { cpu: 0, device: 0, all: if len == 0 { 0 } else { Mark::MAX } };
+        let start = (physical - region.physical) as usize;
+        let from = start % LINE;
+        if from + len <= LINE && start + len <= region.len as usize {
+            // Nearly all accesses.
+            match self.line(region, start / LINE) {
+                Line::Whole(mark) => newest.add(mark),
+                Line::Apart(marks) => marks[from..from + len].iter().for_each(|mark| newest.add(*mark)),
+            }
+            return Some(newest);
+        }
         region.parts(physical, len).for_each(|part| match self.line(region, part.line) {
             Line::Whole(mark) => newest.add(mark),
             Line::Apart(marks) => part.of(marks).iter().for_each(|mark| newest.add(*mark)),
