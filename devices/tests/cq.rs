@@ -208,10 +208,22 @@ fn oddities_never_strike_in_a_quiet_machine() {
 }
 
 #[test]
+fn device_that_keeps_eight_bits_of_an_id_gives_back_eight() {
+    let mut rig = Rig::new("cq,id_bits=8");
+    rig.start(0);
+    rig.submit(0xabcd, 100, 0);
+    rig.ring();
+    rig.board.step(10 * US);
+    assert_eq!(rig.completion(0), (100, 0x00cd, 1));
+    assert_eq!(rig.board.broken_rules(), [""; 0]);
+}
+
+#[test]
 fn refused_options_are_named() {
     let refusal = |spec| registry::parse(spec).err().map(|error| error.to_string()).unwrap_or_default();
     assert_eq!(refusal("cq,entries=3"), "cq: entries takes a power of two from 2 to 256, not 3");
     assert_eq!(refusal("cq,stores=4"), "cq: stores takes 1 or 2, not 4");
+    assert_eq!(refusal("cq,id_bits=7"), "cq: id_bits takes 8 to 16, not 7");
     assert!(refusal("cq,odd=late").starts_with("cq: odd takes words with + between them, and \"late\" is none"));
 }
 

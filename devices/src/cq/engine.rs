@@ -24,6 +24,8 @@ pub(super) struct Geometry {
     pub(super) reorder: bool,
     /// What a copy takes.
     pub(super) latency: Nanos,
+    /// The bits of an id that are given back.
+    pub(super) id_mask: u16,
     /// What taking a descriptor takes.
     pub(super) fetch: Nanos,
 }
@@ -144,7 +146,7 @@ impl Engine {
         let code = move_bytes(cx, &copy);
         told.error |= code != completion::OK;
         let len = if code == completion::OK { copy.len } else { 0 };
-        let mut done = Completion { len, id: copy.id, code };
+        let mut done = Completion { len, id: copy.id & geometry.id_mask, code };
         if odd.wrong_id && odd.strikes(cx) {
             done.id = if cx.choose(2) == 0 { 0xffff } else { done.id.wrapping_add(1) };
         }
@@ -183,9 +185,8 @@ impl Engine {
         }
         told.completed |= match rings.event_base {
             None => true,
-            Some(base) => {
-                read_word(cx, base.wrapping_add(event::CQ_EVENT)).is_none_or(|wanted| passed(wanted as u16, after, before))
-            }
+            Some(base) => read_word(cx, base.wrapping_add(event::CQ_EVENT))
+                .is_none_or(|wanted| passed(wanted as u16, after, before)),
         };
     }
 
@@ -217,9 +218,7 @@ impl Engine {
 
     /// Takes one descriptor.
     fn fetch(&mut self, cx: &mut Cx<'_>, rings: &Rings, geometry: Geometry, odd: &Oddity, told: &mut Told) {
-        let at = rings
-            .sq_base
-            .wrapping_add(u64::from(u32::from(self.taken) & (rings.entries - 1)) * descriptor::SIZE);
+        let at = rings.sq_base.wrapping_add(u64::from(u32::from(self.taken) & (rings.entries - 1)) * descriptor::SIZE);
         if rings.polled {
             if !self.sees_phase(cx, at, rings) {
                 self.idle = (self.idle * 2).clamp(POLL_NS, LONGEST_POLL_NS);
