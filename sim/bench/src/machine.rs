@@ -332,8 +332,9 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // After a crash the driver's objects may be half-way through anything: their destructors must not run.
-        if self.crashed {
+        // After a crash the driver's objects may be half-way through anything: their destructors must not run. Nor may those of a
+        // module that could not be unloaded, for they have no machine any more.
+        if self.crashed || self.modules.iter().any(|module| module.state.is_some()) {
             for module in self.modules.drain(..) {
                 std::mem::forget(module.state);
             }

@@ -11,8 +11,8 @@ use crate::bench::Bench;
 use crate::file::{CharDevice, OpenFile};
 use crate::machine::{self, Machine, try_with, with};
 use crate::rt;
-use crate::task;
 use crate::rt::errno::{EBADF, EBUSY, ENOENT};
+use crate::task;
 
 /// A negative error number, as the kernel returns it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -162,7 +162,7 @@ pub(crate) struct MutateArgs {
     #[arg(long, value_name = "SPEC")]
     pub(crate) device: Vec<String>,
     /// How many lives each removal has at most.
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) lives: u64,
     /// How many removals are tried at once; else as many as there are processors.
     #[arg(long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -29,7 +29,7 @@ use super::provoke::provoke;
 pub(super) const LONGEST: Duration = Duration::from_secs(60);
 
 /// Machines other than the first have this part of its lives.
-const SHARE: u64 = 20;
+const SHARE: u64 = 40;
 
 /// Selects a removal, and tells whether the driver came by it.
 #[derive(Clone, Copy, Debug)]

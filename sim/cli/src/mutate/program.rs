@@ -81,16 +81,18 @@ impl Program {
 /// The driver's files, with what can be removed from them.
 fn sources(paths: &[PathBuf], wanted: &[String]) -> Result<Vec<Source>, Failure> {
     let mut texts: Vec<(PathBuf, String, syn::File)> = Vec::new();
-    for path in paths {
+    for (index, path) in paths.iter().enumerate() {
         let text = read_text(path)?;
-        // Files that are included in the middle of something are not read by themselves.
-        match syn::parse_file(&text) {
-            Ok(tree) => texts.push((path.clone(), text, tree)),
-            Err(error) => {
+        let tree = match syn::parse_file(&text) {
+            Ok(tree) => tree,
+            Err(error) if index == 0 => {
                 let line = error.span().start().line;
                 return Err(Failure::new(format_args!("cannot read {}: line {line}: {error}", path.display())));
             }
-        }
+            // One that is included in the middle of something is no file by itself, and stays as it is.
+            Err(_) => syn::File { shebang: None, attrs: Vec::new(), items: Vec::new() },
+        };
+        texts.push((path.clone(), text, tree));
     }
     let trees: Vec<syn::File> = texts.iter().map(|(.., tree)| tree.clone()).collect();
     let handlers = Handlers::of(&trees);
