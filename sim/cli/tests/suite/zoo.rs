@@ -72,8 +72,7 @@ fn show_prints_story_reference_and_difference() {
 
 #[test]
 fn unknown_bug_is_refused_with_the_nearest_one() {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_bringup")).args(["zoo", "cq-no-read-barier"]).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_bringup")).args(["zoo", "cq-no-read-barier"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean \"cq-no-read-barrier\"?"));
 }
