@@ -136,7 +136,12 @@ impl<R: Ring> Function<R> {
             };
         }
         let (queue, _) = (*guard).as_ref().ok_or(ENODEV)?;
-        if queue.written.iter().take(chains).any(|written| *written != Some(CHAIN as u32)) {
+        if queue
+            .written
+            .iter()
+            .take(chains)
+            .any(|written| *written != Some(CHAIN as u32))
+        {
             return Err(EIO);
         }
         io_project!(queue.buffers, [try: ..bytes.len()]).copy_to_slice(bytes);

@@ -57,7 +57,8 @@ impl Bug {
     /// When the machine cannot be built: the thread has one already, or there is no memory.
     #[must_use]
     pub fn live(&self, builder: Builder) -> Report {
-        self.module.map_or_else(Report::default, |module| self.life_of(module, builder))
+        self.module
+            .map_or_else(Report::default, |module| self.life_of(module, builder))
     }
 
     /// As [`live`](Self::live), of the driver without the bug.

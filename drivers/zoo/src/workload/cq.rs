@@ -6,7 +6,9 @@ use super::Trouble;
 
 /// Copies several times, so that both rings come round more than twice, and compares. The device is stopped by the unload.
 pub fn copy(bench: &Bench, trouble: &mut Trouble) {
-    let Some(file) = trouble.check("open", bench.open("cq")) else { return };
+    let Some(file) = trouble.check("open", bench.open("cq")) else {
+        return;
+    };
     for (round, len) in [40, 200, 640, 100].into_iter().enumerate() {
         if !copy_once(&file, round as u8, len, trouble) {
             return;
@@ -16,7 +18,9 @@ pub fn copy(bench: &Bench, trouble: &mut Trouble) {
 
 /// Copies `len` bytes that differ from one `round` to the next; false if that cannot go on.
 fn copy_once(file: &BenchFile<'_>, round: u8, len: usize, trouble: &mut Trouble) -> bool {
-    let sent: Vec<u8> = (0..len).map(|at| (at as u8).wrapping_mul(3) ^ (round + 1) << 5).collect();
+    let sent: Vec<u8> = (0..len)
+        .map(|at| (at as u8).wrapping_mul(3) ^ (round + 1) << 5)
+        .collect();
     let mut back = vec![0; len];
     file.seek(0);
     if trouble.check("write", file.write(&sent)).is_none() {
@@ -26,8 +30,14 @@ fn copy_once(file: &BenchFile<'_>, round: u8, len: usize, trouble: &mut Trouble)
     match trouble.check("read", file.read(&mut back)) {
         Some(count) if count == len && back == sent => {}
         Some(count) => {
-            let at = back.iter().zip(&sent).position(|(a, b)| a != b).unwrap_or(count);
-            trouble.wrong(format!("the copy of {len} bytes differs from them at byte {at}"));
+            let at = back
+                .iter()
+                .zip(&sent)
+                .position(|(a, b)| a != b)
+                .unwrap_or(count);
+            trouble.wrong(format!(
+                "the copy of {len} bytes differs from them at byte {at}"
+            ));
         }
         None => return false,
     }
@@ -36,7 +46,9 @@ fn copy_once(file: &BenchFile<'_>, round: u8, len: usize, trouble: &mut Trouble)
 
 /// Copies while another process does, and unbinds while the file is open.
 pub fn unbind_open(bench: &Bench, trouble: &mut Trouble) {
-    let Some(file) = trouble.check("open", bench.open("cq")) else { return };
+    let Some(file) = trouble.check("open", bench.open("cq")) else {
+        return;
+    };
     copy_once(&file, 0, 300, trouble);
     let job = bench.spawn("writer", || {
         let file = bringup_bench::open("cq")?;
@@ -55,7 +67,9 @@ pub fn unbind_open(bench: &Bench, trouble: &mut Trouble) {
 pub fn rebind(bench: &Bench, trouble: &mut Trouble) {
     for round in 0..3 {
         {
-            let Some(file) = trouble.check("open", bench.open("cq")) else { return };
+            let Some(file) = trouble.check("open", bench.open("cq")) else {
+                return;
+            };
             if !copy_once(&file, round, 300, trouble) {
                 return;
             }
@@ -80,13 +94,17 @@ pub fn interrupted(bench: &Bench, trouble: &mut Trouble) {
 
 /// Copies all that the buffers hold.
 pub fn full(bench: &Bench, trouble: &mut Trouble) {
-    let Some(file) = trouble.check("open", bench.open("cq")) else { return };
+    let Some(file) = trouble.check("open", bench.open("cq")) else {
+        return;
+    };
     copy_once(&file, 0, 1024, trouble);
 }
 
 /// Copies so often that the counters pass 256.
 pub fn many(bench: &Bench, trouble: &mut Trouble) {
-    let Some(file) = trouble.check("open", bench.open("cq")) else { return };
+    let Some(file) = trouble.check("open", bench.open("cq")) else {
+        return;
+    };
     for round in 0..18 {
         if !copy_once(&file, round, 1024, trouble) {
             return;
