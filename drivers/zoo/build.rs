@@ -74,7 +74,7 @@ fn main() {
             None => mutated(bug),
         };
         let path = out.join("bugs").join(format!("{}.rs", ident(&bug.id)));
-        let allow = "#[allow(unused, clippy::all, reason = \"a bug may leave code without use, or odd\")]\n";
+        let allow = "#[allow(unused, clippy::all, clippy::undocumented_unsafe_blocks, reason = \"a bug may leave code without use, or odd\")]\n";
         write_module(&mut rust, &path, &adapted(&text), allow);
         assert!(
             !bug.expect.is_empty() || bug.uncaught.is_some(),
