@@ -118,26 +118,11 @@ impl irq::Handler for Interrupts {
     }
 }
 
-/// Lets the pin go when it is dropped: nobody listens from then on, and others may share it.
-struct Quiet(Arc<Shared>);
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        // A device that is gone has no pin.
-        let _ = self.0.with_bar(|bar| {
-            bar.write32(u32::MAX, IRQ_ACKNOWLEDGE);
-            // Posted until something is read.
-            bar.read32(IRQ_STATUS)
-        });
-    }
-}
-
 /// What belongs to a bound device. Dropped from top to bottom: no new users, no interrupts, no vectors, what the handler used.
 #[pin_data]
 struct Data<'bound> {
     #[pin]
     misc: MiscDeviceRegistration<User>,
-    quiet: Quiet,
     #[pin]
     irq: irq::Registration<'bound, Interrupts>,
     vectors: pci::IrqVectorRegistration<'bound>,
@@ -250,12 +235,11 @@ impl pci::Driver for Driver {
                     // SAFETY: `Data` is the driver's data, which the driver core drops.
                     unsafe { irq::Registration::new(request, irq::Flags::SHARED, c"edu_listen", handler) }
                 },
-                quiet: Quiet(shared.clone()),
+                misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"edu_listen" }),
                 _: {
-                    // The first ring tells whether the line works.
+                    // The first ring tells whether the line works. Nothing can fail any more: the interrupt may come late.
                     shared.ring()?;
                 },
-                misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"edu_listen" }),
             }))
         })
     }
