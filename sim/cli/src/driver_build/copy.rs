@@ -51,12 +51,12 @@ impl Copy {
     }
 
     /// Builds the copy: the program, or why not.
-    pub(crate) fn build(&self, state: u32, out: &Out) -> Result<Result<PathBuf, Refused>, Failure> {
+    pub(crate) fn build(&self, state: u32, out: &Out) -> Result<Result<PathBuf, Box<Refused>>, Failure> {
         attempt(&self.workspace, &self.file.given, state, out).map(|built| built.map(|stamp| stamp.into_runner()))
     }
 
     /// What to say about a build that failed.
-    pub(crate) fn failure(&self, refused: Refused) -> Failure {
+    pub(crate) fn failure(&self, refused: Box<Refused>) -> Failure {
         let paths = self.shown_paths();
         refused.failure(&self.file.given, &self.workspace, |text| self.file.show(&paths.apply(text)))
     }
