@@ -94,6 +94,18 @@ pub(crate) const KIND: DeviceKind = DeviceKind {
             default: "2000",
             summary: "virtual nanoseconds that a copy takes",
         },
+        OptionDef {
+            name: "id_bits",
+            value: ValueKind::Number,
+            default: "16",
+            summary: "how many bits of an id it gives back, 8 to 16: there is hardware that keeps fewer",
+        },
+        OptionDef {
+            name: "fetch_ns",
+            value: ValueKind::Number,
+            default: "200",
+            summary: "virtual nanoseconds that taking a descriptor takes",
+        },
         OptionDef { name: "msix", value: ValueKind::Bool, default: "on", summary: "it has MSI-X, beside its pin" },
         OptionDef {
             name: "odd",
@@ -119,6 +131,11 @@ pub(crate) const KIND: DeviceKind = DeviceKind {
         cq.poll = options.flag("poll").unwrap_or(true);
         cq.geometry.reorder = options.flag("reorder").unwrap_or(false);
         cq.geometry.latency = options.number("latency_ns").unwrap_or(cq.geometry.latency).max(1);
+        cq.geometry.id_mask = match options.number("id_bits").unwrap_or(16) {
+            bits @ 8..=16 => u16::MAX >> (16 - bits),
+            other => return Err(format!("id_bits takes 8 to 16, not {other}")),
+        };
+        cq.geometry.fetch = options.number("fetch_ns").unwrap_or(cq.geometry.fetch).max(1);
         cq.msix = options.flag("msix").unwrap_or(true);
         if let Some(words) = options.text("odd") {
             cq.odd = Oddity::parse(words)?;
@@ -174,7 +191,14 @@ impl Cq {
             poll: true,
             msix: true,
             odd: Oddity::default(),
-            geometry: Geometry { wide: false, split_stores: false, reorder: false, latency: 2_000 },
+            geometry: Geometry {
+                wide: false,
+                split_stores: false,
+                reorder: false,
+                latency: 2_000,
+                fetch: engine::FETCH_NS,
+                id_mask: u16::MAX,
+            },
             state: State::default(),
         }
     }
@@ -234,7 +258,8 @@ impl Cq {
     fn refuses_to_start(&self) -> Option<&'static str> {
         let State { control, entries, sq_base, cq_base, event_base, .. } = self.state;
         let events = control & control::EVENT_INDEX != 0;
-        if !entries.is_power_of_two() || entries < 2 || entries > 1 << self.log_entries || sq_base == 0 || cq_base == 0 {
+        if !entries.is_power_of_two() || entries < 2 || entries > 1 << self.log_entries || sq_base == 0 || cq_base == 0
+        {
             Some(NO_RING)
         } else if events && (!self.event_idx || event_base == 0) {
             Some(NO_AREA)
@@ -336,9 +361,11 @@ impl Device for Cq {
             return function;
         }
         let (table, pending) = ((spec::MSIX_BAR, 0), (spec::MSIX_BAR, spec::MSIX_PENDING));
-        function
-            .bar(Bar::memory32(spec::MSIX_BAR, spec::MSIX_BAR_SIZE))
-            .msix(Msix { vectors: spec::VECTORS, table, pending })
+        function.bar(Bar::memory32(spec::MSIX_BAR, spec::MSIX_BAR_SIZE)).msix(Msix {
+            vectors: spec::VECTORS,
+            table,
+            pending,
+        })
     }
 
     fn read(&mut self, _cx: &mut Cx<'_>, at: Access) -> Reply<u64> {

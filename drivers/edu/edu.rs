@@ -300,6 +300,13 @@ impl Edu {
             // A factorial cannot be stopped, but it need not interrupt when nobody listens any more.
             let _ = self.with_bar(|bar| bar.write_reg(regs::STATUS::from(0)));
         }
+        // Nor may the pin stay up for what ended just now: others may share it.
+        let _ = self.with_bar(|bar| {
+            let reasons = bar.read(regs::IRQ_STATUS).into_raw();
+            if reasons != 0 && reasons != GONE {
+                bar.write_reg(regs::IRQ_ACKNOWLEDGE::from(reasons));
+            }
+        });
         disable_bus_master(pdev);
         *engine = None;
     }

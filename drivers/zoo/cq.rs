@@ -151,6 +151,8 @@ struct Rings {
     /// Bytes copied since the last submission of a batch.
     copied: usize,
     failed: bool,
+    /// The device is not being reset.
+    live: bool,
 }
 
 impl Rings {
@@ -171,6 +173,7 @@ impl Rings {
             pieces: [None; ENTRIES as usize],
             copied: 0,
             failed: false,
+            live: true,
         })
     }
 
@@ -188,6 +191,7 @@ impl Rings {
         (self.tail, self.told, self.head) = (0, 0, 0);
         self.pieces = [None; ENTRIES as usize];
         self.failed = false;
+        self.live = true;
         Ok(())
     }
 
@@ -384,6 +388,8 @@ impl Cq {
 
     /// Begins again after the device did not do what it should.
     fn recover(&self) -> Result {
+        // Interrupts that are still to come are about what is given up here.
+        (*self.rings.lock()).as_mut().ok_or(ENODEV)?.live = false;
         self.reset()?;
         let mut rings = self.rings.lock();
         let rings = (*rings).as_mut().ok_or(ENODEV)?;
@@ -484,7 +490,7 @@ impl irq::Handler for Interrupts {
         if reasons & IRQ_COMPLETION == 0 || reasons == GONE {
             return irq::IrqReturn::None;
         }
-        if let Some(rings) = (*rings).as_mut() {
+        if let Some(rings) = (*rings).as_mut().filter(|rings| rings.live) {
             if !matches!(cq.with_bar(|bar| rings.drain(bar)), Ok(Ok(_))) {
                 rings.failed = true;
             }

@@ -2,8 +2,9 @@
 
 //! Carries bytes into the buffer of `edu` and back by DMA, and looks at registers; every wait is bounded, no interrupts.
 //!
-//! A write carries up to 64 bytes to the device, a read carries them back. The ioctl reads one of the registers that may be
-//! read at any time. A device that is gone answers all ones, which no register of this one reads as.
+//! What lies in the device is a record: a header with the record's length, then up to 60 bytes. A write puts one there, a read
+//! gives what is in it. The ioctl reads one of the registers that may be read at any time. A device that is gone answers all
+//! ones, which no register of this one reads as.
 
 use kernel::{
     device::{Bound, Core, Device},
@@ -37,8 +38,11 @@ const GONE: u32 = u32::MAX;
 /// The device's own buffer, as it names it.
 const INSIDE: u32 = 0x40000;
 
-/// The bytes of a transfer.
+/// The bytes of a transfer, which is a whole record.
 const LEN: usize = 64;
+
+/// The bytes of a record's header. The first is the record's length with the header, the others are 0.
+const HEADER: usize = 4;
 
 /// How long a transfer may take. It takes the device about 100 ms.
 const PATIENCE: Delta = Delta::from_millis(500);
@@ -150,6 +154,18 @@ fn disable_bus_master(pdev: &pci::Device<Core<'_>>) {
         .update(COMMAND, |command| command.with_bus_master(false));
 }
 
+/// What is in a record that came from the device.
+fn content(record: &[u8]) -> Result<KVec<u8>> {
+    let total = usize::from(*record.first().ok_or(EIO)?);
+    if total < HEADER || total > record.len() {
+        return Err(EIO);
+    }
+    let len = total - HEADER;
+    let mut content = KVec::with_capacity(LEN - HEADER, GFP_KERNEL)?;
+    content.extend_from_slice(&record[HEADER..HEADER + len], GFP_KERNEL)?;
+    Ok(content)
+}
+
 /// What belongs to a bound device.
 #[pin_data]
 struct Data {
@@ -176,12 +192,14 @@ impl MiscDevice for User {
     fn read_iter(kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterDest<'_>) -> Result<usize> {
         let mut bytes = [0; LEN];
         let moved = kiocb.file().0.load(&mut bytes)?;
-        Ok(iov.copy_to_iter(&bytes[..moved]))
+        let content = content(&bytes[..moved])?;
+        Ok(iov.copy_to_iter(&content))
     }
 
     fn write_iter(kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterSource<'_>) -> Result<usize> {
         let mut bytes = [0; LEN];
-        let len = iov.copy_from_iter(&mut bytes);
+        let len = iov.copy_from_iter(&mut bytes[HEADER..]);
+        bytes[0] = (HEADER + len) as u8;
         kiocb.file().0.store(&bytes)?;
         Ok(len)
     }

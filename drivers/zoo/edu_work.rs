@@ -2,8 +2,8 @@
 
 //! Has a work item talk to `edu` some time after it was asked to.
 //!
-//! A write queues the work, a read gives how often it ran (four bytes). At unbind the driver waits for work that is queued:
-//! there is no way to take it back.
+//! A write queues the work, a read gives how often it ran (four bytes). At unbind the driver waits until work that is queued
+//! says that it is done: Linux 7.3 has no call for Rust drivers that takes work back, or waits for its end.
 
 use kernel::{
     device::Core,
@@ -75,11 +75,9 @@ impl Shared {
             return Err(ENODEV);
         }
         if !state.queued {
-            state.queued = true;
-            let work = workqueue::system();
-            if work.enqueue_delayed(this.clone(), msecs_to_jiffies(20)).is_err() {
-                return Err(EBUSY);
-            }
+            let delay = msecs_to_jiffies(20);
+            let queued = workqueue::system().enqueue_delayed(this.clone(), delay);
+            state.queued = queued.is_ok();
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use bringup_spec::cq::{MOST_BYTES, completion, descriptor, event};
 
 use super::Oddity;
 
-/// What taking a descriptor costs, in virtual nanoseconds.
+/// What taking a descriptor costs, in virtual nanoseconds, if nothing else is said.
 pub(super) const FETCH_NS: Nanos = 200;
 /// How soon a device that polls looks again at first, and at last.
 pub(super) const POLL_NS: Nanos = 500;
@@ -24,6 +24,10 @@ pub(super) struct Geometry {
     pub(super) reorder: bool,
     /// What a copy takes.
     pub(super) latency: Nanos,
+    /// The bits of an id that are given back.
+    pub(super) id_mask: u16,
+    /// What taking a descriptor takes.
+    pub(super) fetch: Nanos,
 }
 
 /// Where the rings are.
@@ -79,6 +83,8 @@ pub(super) struct Engine {
     done: VecDeque<Completion>,
     /// How long the device has looked at the ring in vain.
     idle: Nanos,
+    /// When the next descriptor is taken.
+    fetch_at: Nanos,
     /// A completion that is to become another one.
     changes: Option<u64>,
 }
@@ -114,7 +120,10 @@ impl Engine {
             self.write(cx, rings, geometry, odd, &mut told);
         }
         if rings.enabled {
-            self.fetch(cx, rings, geometry, odd, &mut told);
+            match self.fetch_at.saturating_sub(cx.now()) {
+                0 => self.fetch(cx, rings, geometry, odd, &mut told),
+                left => cx.wake_in(left),
+            }
         }
         if let Some(due) = self.flying.iter().map(|copy| copy.due).min() {
             cx.wake_in(due.saturating_sub(cx.now()).max(1));
@@ -137,7 +146,7 @@ impl Engine {
         let code = move_bytes(cx, &copy);
         told.error |= code != completion::OK;
         let len = if code == completion::OK { copy.len } else { 0 };
-        let mut done = Completion { len, id: copy.id, code };
+        let mut done = Completion { len, id: copy.id & geometry.id_mask, code };
         if odd.wrong_id && odd.strikes(cx) {
             done.id = if cx.choose(2) == 0 { 0xffff } else { done.id.wrapping_add(1) };
         }
@@ -176,9 +185,8 @@ impl Engine {
         }
         told.completed |= match rings.event_base {
             None => true,
-            Some(base) => {
-                read_word(cx, base.wrapping_add(event::CQ_EVENT)).is_none_or(|wanted| passed(wanted as u16, after, before))
-            }
+            Some(base) => read_word(cx, base.wrapping_add(event::CQ_EVENT))
+                .is_none_or(|wanted| passed(wanted as u16, after, before)),
         };
     }
 
@@ -200,18 +208,17 @@ impl Engine {
         if let Some(at) = self.changes.take()
             && odd.changing
         {
-            let mut bytes = 0xffff_fff0_u32.to_le_bytes().to_vec();
-            bytes.extend([0xff; 2]);
             // Where the driver has taken the ring away, there is nothing to change.
-            let _ = cx.dma_write(at, &bytes);
+            let _ = match cx.choose(2) {
+                0 => cx.dma_write(at, &0xffff_fff0_u32.to_le_bytes()),
+                _ => cx.dma_write(at.wrapping_add(completion::ID), &[0xff; 2]),
+            };
         }
     }
 
     /// Takes one descriptor.
     fn fetch(&mut self, cx: &mut Cx<'_>, rings: &Rings, geometry: Geometry, odd: &Oddity, told: &mut Told) {
-        let at = rings
-            .sq_base
-            .wrapping_add(u64::from(u32::from(self.taken) & (rings.entries - 1)) * descriptor::SIZE);
+        let at = rings.sq_base.wrapping_add(u64::from(u32::from(self.taken) & (rings.entries - 1)) * descriptor::SIZE);
         if rings.polled {
             if !self.sees_phase(cx, at, rings) {
                 self.idle = (self.idle * 2).clamp(POLL_NS, LONGEST_POLL_NS);
@@ -239,7 +246,8 @@ impl Engine {
         if odd.dirty_ring && odd.strikes(cx) {
             told.error |= cx.dma_write(at, &[0xff; descriptor::FLAGS as usize]).is_err();
         }
-        cx.wake_in(FETCH_NS);
+        self.fetch_at = cx.now().saturating_add(geometry.fetch);
+        cx.wake_in(geometry.fetch);
     }
 
     /// Whether the next descriptor is the device's own.

@@ -13,7 +13,7 @@ pub struct Oddity {
     pub len_large: bool,
     /// A completion says that nothing was written.
     pub len_small: bool,
-    /// A completion's id and length become others a moment after the phase said that they are there.
+    /// A completion's id or length becomes another one a moment after the phase said that they are there.
     pub changing: bool,
     /// A descriptor is never completed.
     pub never_complete: bool,

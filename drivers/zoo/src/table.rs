@@ -11,7 +11,7 @@ use crate::workload::{Trouble, Workload};
 pub struct Bug {
     /// Short and stable: `cq-no-read-barrier`.
     pub id: &'static str,
-    /// The classes of bugs that it is one of, by number.
+    /// The classes of bugs that it is one of, by number; 0 is none of those that have one.
     pub classes: &'static [u8],
     /// One line.
     pub title: &'static str,

@@ -192,12 +192,18 @@ pub(crate) struct ZooArgs {
     /// How often each bug is hunted, each time with other chances.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) seeds: u64,
-    /// The most lives of a hunt, and how many lives of the correct twin must pass.
+    /// The most lives of a hunt.
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) lives: u64,
+    /// How many lives of the correct twin must pass; else as many as of a hunt.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) twin_lives: Option<u64>,
     /// How many threads run lives.
     #[arg(long, value_name = "J", default_value_t = 1, value_parser = jobs)]
     pub(crate) jobs: usize,
+    /// Print Markdown, as the README and the book have it.
+    #[arg(long, conflicts_with_all = ["json", "list"])]
+    pub(crate) markdown: bool,
     /// List the bugs instead.
     #[arg(long, conflicts_with = "show")]
     pub(crate) list: bool,

@@ -2,6 +2,7 @@
 
 mod hunt;
 mod matrix;
+mod pages;
 mod show;
 
 use std::time::Duration;
@@ -24,18 +25,25 @@ pub(crate) fn zoo(args: &ZooArgs, out: &mut Out) -> Result<u8, Failure> {
         show::list(&bugs, out);
         return Ok(0);
     }
+    if args.show && args.markdown {
+        out.line(pages::chapter(&bugs).trim_end());
+        return Ok(0);
+    }
     if args.show {
         show::show(&bugs, out);
         return Ok(0);
     }
-    let budget = Budget { lives: args.lives, jobs: args.jobs };
+    let twin_lives = args.twin_lives.unwrap_or(args.lives);
+    let budget = Budget { lives: args.lives, twin_lives, jobs: args.jobs };
     let mut progress = Progress::new();
     let mut rows = Vec::new();
     for (done, bug) in bugs.iter().enumerate() {
         progress.show("bugs", done as u64, bugs.len() as u64);
         let row = row(bug, args.seeds, budget);
         progress.clear();
-        out.line(&row.line());
+        if !args.markdown {
+            out.line(&row.line());
+        }
         rows.push(row);
     }
     let summary = matrix::summary(&rows);
@@ -47,7 +55,11 @@ pub(crate) fn zoo(args: &ZooArgs, out: &mut Out) -> Result<u8, Failure> {
         "median_seconds": summary.median.as_secs_f64(),
         "exit": u8::from(!good),
     }));
-    out.line(&summary.to_string());
+    if args.markdown {
+        out.line(pages::matrix(&rows, &summary).trim_end());
+    } else {
+        out.line(&summary.to_string());
+    }
     Ok(u8::from(!good))
 }
 

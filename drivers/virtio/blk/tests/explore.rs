@@ -94,7 +94,9 @@ fn mixed_lives_are_clean_and_reach_the_states_of_a_queue() {
     for state in [
         Coverage::RingEmpty,
         Coverage::SeveralUsed,
-        Coverage::InterruptMerged,
+        Coverage::LoadStale,
+        Coverage::StoresReordered,
+        Coverage::WritePosted,
         Coverage::Stalled,
         Coverage::EventEdge,
         Coverage::AllocationFailed,

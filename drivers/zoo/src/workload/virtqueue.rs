@@ -30,3 +30,15 @@ pub fn read(bench: &Bench, trouble: &mut Trouble) {
         }
     }
 }
+
+/// Unbinds while a read is under way.
+pub fn unbind_reading(bench: &Bench, trouble: &mut Trouble) {
+    let job = bench.spawn("reader", || {
+        let file = bringup_bench::open("vzoo")?;
+        file.read(&mut [0; 64])
+    });
+    bench.advance(5_000);
+    trouble.check("unbind", bench.unbind("virtio-rng"));
+    // The device may have gone before it was done, or before it was there.
+    let _ = bench.join(&job);
+}

@@ -15,6 +15,8 @@ use zoo::Bug;
 pub(crate) struct Budget {
     /// The most lives.
     pub(crate) lives: u64,
+    /// How many lives of the twin.
+    pub(crate) twin_lives: u64,
     /// How many threads.
     pub(crate) jobs: usize,
 }
@@ -30,6 +32,8 @@ pub(crate) struct Hunt {
     pub(crate) by: Option<&'static str>,
     /// What else was found, and how often.
     pub(crate) others: BTreeMap<&'static str, u64>,
+    /// The first of it, as far as it is told in a line.
+    pub(crate) first_other: Option<String>,
 }
 
 /// Runs lives of a driver with a bug until one of the rules that are meant to catch it does.
@@ -39,6 +43,7 @@ pub(crate) fn bug(bug: &Bug, seed: u64, budget: Budget) -> Hunt {
 
 /// Runs as many lives of the twin as there may be. Whatever is found is a false alarm.
 pub(crate) fn twin(bug: &Bug, seed: u64, budget: Budget) -> Hunt {
+    let budget = Budget { lives: budget.twin_lives, ..budget };
     explore(seed, budget, |chooser| bug.live_twin(machine(bug, chooser)), |_| false)
 }
 
@@ -68,7 +73,7 @@ fn explore(
     life: impl Fn(Box<dyn Chooser>) -> Report + Sync,
     meant: impl Fn(&'static str) -> bool + Sync,
 ) -> Hunt {
-    let others: Mutex<BTreeMap<&'static str, u64>> = Mutex::default();
+    let others: Mutex<(BTreeMap<&'static str, u64>, Option<String>)> = Mutex::default();
     let campaign =
         Campaign { lives: budget.lives, jobs: budget.jobs, seed, stop_at_first: true, ..Campaign::default() };
     let explored = campaign.run(|chooser| {
@@ -77,18 +82,25 @@ fn explore(
             let id = finding.rule.id;
             let kept = meant(id);
             if !kept && finding.rule.severity > Severity::Advice {
-                *others.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default() += 1;
+                let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
+                *others.0.entry(id).or_default() += 1;
+                others.1.get_or_insert_with(|| {
+                    let place = finding.place.map(|place| format!(" (line {})", place.line()));
+                    format!("{}{}", finding.what, place.unwrap_or_default())
+                });
             }
             kept
         });
         report
     });
     let first = explored.failures().next();
+    let (others, first_other) = others.into_inner().unwrap_or_else(PoisonError::into_inner);
     Hunt {
         lives: first.map_or(explored.lives, |found| found.life + 1),
         elapsed: first.map_or(explored.elapsed, |found| found.after),
         by: first.map(|found| found.finding.rule.id),
-        others: others.into_inner().unwrap_or_else(PoisonError::into_inner),
+        others,
+        first_other,
     }
 }
 

@@ -34,15 +34,16 @@ impl Row {
         (self.bug.uncaught.is_some() || self.is_caught()) && self.false_alarms() == 0
     }
 
-    /// The rules that caught it, most often first.
-    fn by(&self) -> Vec<&'static str> {
+    /// The rules that caught it.
+    pub(crate) fn by(&self) -> Vec<&'static str> {
         let mut rules: Vec<&'static str> = self.hunts.iter().filter_map(|hunt| hunt.by).collect();
         rules.sort_unstable();
         rules.dedup();
         rules
     }
 
-    fn median_lives(&self) -> Option<u64> {
+    /// The median of the lives up to the first finding.
+    pub(crate) fn median_lives(&self) -> Option<u64> {
         median(self.hunts.iter().map(|hunt| hunt.lives).collect())
     }
 
@@ -75,7 +76,8 @@ impl Row {
             0 => String::new(),
             number => {
                 let rules: Vec<&str> = self.twin.others.keys().copied().collect();
-                format!("; {number} FALSE ALARMS on the twin: {}", rules.join(", "))
+                let first = self.twin.first_other.as_deref().unwrap_or_default();
+                format!("; {number} FALSE ALARMS on the twin: {}; first: {first}", rules.join(", "))
             }
         };
         format!("{id:<34} {outcome}{alarms}")

@@ -42,7 +42,10 @@ pub(crate) fn show(bugs: &[&'static Bug], out: &mut Out) {
 }
 
 fn classes(bug: &Bug) -> String {
-    bug.classes.iter().map(u8::to_string).collect::<Vec<_>>().join(" ")
+    // Class 0 is that of bugs that are none of the numbered ones.
+    let numbered = bug.classes.iter().filter(|class| **class != 0);
+    let numbers = numbered.map(u8::to_string).collect::<Vec<_>>().join(" ");
+    if numbers.is_empty() { "–".into() } else { numbers }
 }
 
 fn json(bug: &Bug) -> Value {
