@@ -56,7 +56,7 @@ impl Copy {
     }
 
     /// What to say about a build that failed.
-    pub(crate) fn failure(&self, refused: Box<Refused>) -> Failure {
+    pub(crate) fn failure(&self, refused: Refused) -> Failure {
         let paths = self.shown_paths();
         refused.failure(&self.file.given, &self.workspace, |text| self.file.show(&paths.apply(text)))
     }
