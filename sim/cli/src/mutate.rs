@@ -14,7 +14,6 @@ mod program;
 mod provoke;
 mod removals;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::args::MutateArgs;
@@ -42,14 +41,13 @@ pub(crate) fn mutate(args: &MutateArgs, out: &mut Out) -> Result<u8, Failure> {
     out.paths = program.shown_paths();
     let crew = Crew::new(&program, args, path_of(&file)?);
     let plain = crew.plain()?;
-    let known: BTreeSet<String> = plain.rules.into_iter().collect();
     let mut progress = Progress::new();
     let tried: Vec<&(PathBuf, Removal)> = program.removals.iter().collect();
     let total = tried.len() as u64;
-    let outcomes: Vec<Outcome> = crew.try_all(&known, |done| progress.show("removals", done, total))?;
+    let outcomes: Vec<Outcome> = crew.try_all(&plain, |done| progress.show("removals", done, total))?;
     progress.clear();
     let rows = tried.into_iter().cloned().zip(outcomes).map(|((path, removal), outcome)| (path, removal, outcome));
-    Ok(Outcomes::new(&args.driver, args.lives, &known, rows.collect(), out).print(out))
+    Ok(Outcomes::new(&args.driver, args.lives, &plain.rules, rows.collect(), out).print(out))
 }
 
 /// The file of a driver that is named, or given by its path.

@@ -80,7 +80,7 @@ pub(crate) fn attempt(
     given: &str,
     state: u32,
     out: &Out,
-) -> Result<Result<Stamp, Refused>, Failure> {
+) -> Result<Result<Stamp, Box<Refused>>, Failure> {
     let failed = |error: io::Error| Failure::new(format_args!("cannot build {given} with cargo: {}", reason(&error)));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--offline", "--message-format=json-diagnostic-rendered-ansi", "--manifest-path"])
@@ -124,7 +124,7 @@ pub(crate) fn attempt(
             stamp.save(&workspace.stamp()).map_err(failed)?;
             Ok(Ok(stamp))
         }
-        _ => Ok(Err(Refused { build, stderr })),
+        _ => Ok(Err(Box::new(Refused { build, stderr }))),
     }
 }
 

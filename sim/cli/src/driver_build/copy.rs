@@ -51,7 +51,7 @@ impl Copy {
     }
 
     /// Builds the copy: the program, or why not.
-    pub(crate) fn build(&self, state: u32, out: &Out) -> Result<Result<PathBuf, Refused>, Failure> {
+    pub(crate) fn build(&self, state: u32, out: &Out) -> Result<Result<PathBuf, Box<Refused>>, Failure> {
         attempt(&self.workspace, &self.file.given, state, out).map(|built| built.map(|stamp| stamp.into_runner()))
     }
 
