@@ -9,7 +9,8 @@ use super::rounded;
 
 /// The matrix as a table. Lives and times are medians of the seeds, times those of the computer that it was made on.
 pub(crate) fn matrix(rows: &[Row], summary: &Summary) -> String {
-    let mut page = String::from("| Bug | Class | Caught | By | Lives | Time | False alarms |\n|---|---|---|---|---|---|---|\n");
+    let mut page =
+        String::from("| Bug | Class | Caught | By | Lives | Time | False alarms |\n|---|---|---|---|---|---|---|\n");
     for row in rows {
         let bug = row.bug;
         let (caught, by, lives, time) = match row.is_caught() {
