@@ -39,7 +39,7 @@ pub(crate) fn mutate(args: &MutateArgs, out: &mut Out) -> Result<u8, Failure> {
     let sources = file.built_sources(out)?;
     let program = Program::build(&file, &sources, &args.file, out)?;
     out.paths = program.shown_paths();
-    let crew = Crew::new(&program, args, path_of(&file)?);
+    let crew = Crew::new(&program, args, file.path());
     let plain = crew.plain()?;
     let mut progress = Progress::new();
     let tried: Vec<&(PathBuf, Removal)> = program.removals.iter().collect();
@@ -55,12 +55,6 @@ fn driver_file(name: &str) -> Result<DriverFile, Failure> {
     if is_file(name) {
         return DriverFile::open(name);
     }
-    let source = source_root()?.join(bundled::find(name)?.source);
-    DriverFile::open(&source.to_string_lossy())
-}
-
-/// The driver's path, for the program that has it linked in.
-fn path_of(file: &DriverFile) -> Result<String, Failure> {
-    let path = std::path::absolute(&file.given).map_err(|error| Failure::file("read", file.given.as_ref(), &error))?;
-    Ok(path.to_string_lossy().into_owned())
+    let source = bundled::find(name)?.source;
+    DriverFile::open_as(&source_root()?.join(source), source)
 }

@@ -172,7 +172,10 @@ impl Build {
                 if package_id.contains(&workspace.driver_package()) {
                     if error {
                         self.errors.push(rendered);
-                        self.places.extend(message.spans.into_iter().filter(|span| span.is_primary));
+                        let primary = message.spans.into_iter().filter(|span| span.is_primary);
+                        // rustc is run where the workspace is.
+                        let whole = |span: Span| Span { file_name: workspace.path_of(&span.file_name), ..span };
+                        self.places.extend(primary.map(whole));
                     } else {
                         self.warnings.push(rendered);
                     }

@@ -99,12 +99,6 @@ pub(crate) fn try_one(
         machine.builder()?;
         if index == 0 {
             tried.account = machine.account(&watch);
-            if args.account.is_some_and(|account| account != tried.account) {
-                let what = "a user gets other answers than from the driver as it is".into();
-                tried.lives = 1;
-                tried.noticed = Some(Noticed { by: "answers".into(), what, life: Some(1), ..Noticed::default() });
-                break;
-            }
         }
         for (strategy, lives) in shares(args.lives, index == 0) {
             let time = Some(LONGEST.saturating_sub(began.elapsed()));
@@ -116,6 +110,11 @@ pub(crate) fn try_one(
         }
     }
     drop(watch);
+    // What a checker says is said first.
+    if tried.noticed.is_none() && args.account.is_some_and(|account| account != tried.account) {
+        let what = "a user gets other answers than from the driver as it is, or the log is another one".into();
+        tried.noticed = Some(Noticed { by: "answers".into(), what, life: Some(1), ..Noticed::default() });
+    }
     tried.met = switch.met.load(Ordering::Relaxed);
     tried.rules.sort();
     tried.rules.dedup();

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -26,12 +27,12 @@ pub(super) struct Crew<'a> {
     program: &'a Program,
     args: &'a MutateArgs,
     /// The driver's path.
-    driver: String,
+    driver: &'a Path,
     jobs: usize,
 }
 
 impl<'a> Crew<'a> {
-    pub(super) fn new(program: &'a Program, args: &'a MutateArgs, driver: String) -> Self {
+    pub(super) fn new(program: &'a Program, args: &'a MutateArgs, driver: &'a Path) -> Self {
         let processors = || thread::available_parallelism().map_or(1, usize::from);
         let jobs = args.jobs.map_or_else(processors, usize::from);
         Self { program, args, driver, jobs }
@@ -105,7 +106,7 @@ impl<'a> Crew<'a> {
     fn attempt(&self, number: u32, known: &[String], account: Option<u32>) -> Result<Ended, Failure> {
         let args = self.args;
         let mut command = Command::new(&self.program.runner);
-        command.args(["mutate", &self.driver, "--json", "--removal", &number.to_string()]);
+        command.arg("mutate").arg(self.driver).args(["--json", "--removal", &number.to_string()]);
         command.args(["--lives", &args.lives.to_string()]);
         for spec in &args.device {
             command.args(["--device", spec]);
