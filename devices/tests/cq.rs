@@ -239,7 +239,7 @@ proptest! {
         let mut rig = Rig::new(&format!("cq,wide={},odd={all}", if wide { "on" } else { "off" }));
         rig.start(control::EVENT_INDEX);
         for (kind, place, value) in actions {
-            let at = u64::from(place) % 0x100 & !3;
+            let at = (u64::from(place) % 0x100) & !3;
             match kind {
                 0..=2 => rig.board.write(0, at, 4, value.into()),
                 3 => drop(rig.board.read(0, at, 4)),

@@ -300,15 +300,19 @@ impl Edu {
             // A factorial cannot be stopped, but it need not interrupt when nobody listens any more.
             let _ = self.with_bar(|bar| bar.write_reg(regs::STATUS::from(0)));
         }
-        // Nor may the pin stay up for what ended just now: others may share it.
+        disable_bus_master(pdev);
+        *engine = None;
+    }
+
+    /// Acknowledges what nobody waits for any more: a pin that stays up troubles those who share it.
+    fn lower_pin(&self) {
+        // A device that is gone has no pin.
         let _ = self.with_bar(|bar| {
             let reasons = bar.read(regs::IRQ_STATUS).into_raw();
             if reasons != 0 && reasons != GONE {
                 bar.write_reg(regs::IRQ_ACKNOWLEDGE::from(reasons));
             }
         });
-        disable_bus_master(pdev);
-        *engine = None;
     }
 }
 
@@ -519,6 +523,9 @@ impl pci::Driver for EduDriver {
 
     fn unbind<'bound>(pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Self::Data<'bound>>) {
         this.edu.stop(pdev);
+        if matches!(this.vectors.irq_type(), pci::IrqType::Intx) {
+            this.edu.lower_pin();
+        }
         dev_dbg!(pdev, "unbound\n");
     }
 }

@@ -62,7 +62,9 @@ fn main() {
             .unwrap_or_else(|| panic!("{}: bases.toml has no \"{}\"", bug.id, bug.base));
         if twins.insert(bug.base.clone()) {
             let path = out.join("bugs").join(format!("twin_{}.rs", bug.base));
-            write_module(&mut rust, &path, &adapted(&source(&bug.base)), "");
+            let allow = "#[allow(clippy::manual_is_multiple_of, clippy::explicit_counter_loop, \
+                         reason = \"as written for the oldest compiler that Linux takes, and beside a counter of the ring\")]\n";
+            write_module(&mut rust, &path, &adapted(&source(&bug.base)), allow);
         }
         let text = match &bug.file {
             Some(file) => {
@@ -74,7 +76,7 @@ fn main() {
             None => mutated(bug),
         };
         let path = out.join("bugs").join(format!("{}.rs", ident(&bug.id)));
-        let allow = "#[allow(unused, clippy::all, reason = \"a bug may leave code without use, or odd\")]\n";
+        let allow = "#[allow(unused, clippy::all, clippy::undocumented_unsafe_blocks, reason = \"a bug may leave code without use, or odd\")]\n";
         write_module(&mut rust, &path, &adapted(&text), allow);
         assert!(
             !bug.expect.is_empty() || bug.uncaught.is_some(),

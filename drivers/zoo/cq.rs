@@ -219,13 +219,9 @@ impl Rings {
 
     /// Puts a descriptor for the bytes at `offset` into the ring.
     fn submit(&mut self, offset: usize, len: u32) -> Result {
-        let id = self
-            .pieces
-            .iter()
-            .position(Option::is_none)
-            .ok_or(ENOSPC)?;
+        let id = self.pieces.iter().position(Option::is_none).ok_or(ENOSPC)?;
         let index = usize::from(self.tail % ENTRIES);
-        let phase = u32::from(self.tail / ENTRIES % 2 == 0);
+        let phase = u32::from(1 - self.tail / ENTRIES % 2);
         let source = self.source.dma_address() + offset as u64;
         let destination = self.destination.dma_address() + offset as u64;
         io_write!(self.sq, [try: index].source, source.to_le());
@@ -298,13 +294,13 @@ impl Rings {
     }
 
     fn is_next_there(&self) -> Result<bool> {
-        let phase = u32::from(self.head / ENTRIES % 2 == 0);
+        let phase = u32::from(1 - self.head / ENTRIES % 2);
         Ok(self.read_status()? & 1 == phase)
     }
 
     /// Takes one completion, if there is one.
     fn take(&mut self) -> Result<bool> {
-        let phase = u32::from(self.head / ENTRIES % 2 == 0);
+        let phase = u32::from(1 - self.head / ENTRIES % 2);
         let status = self.read_status()?;
         if status & 1 != phase {
             return Ok(false);

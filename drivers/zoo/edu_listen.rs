@@ -235,11 +235,11 @@ impl pci::Driver for Driver {
                     // SAFETY: `Data` is the driver's data, which the driver core drops.
                     unsafe { irq::Registration::new(request, irq::Flags::SHARED, c"edu_listen", handler) }
                 },
+                misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"edu_listen" }),
                 _: {
-                    // The first ring tells whether the line works.
+                    // The first ring tells whether the line works. Nothing can fail any more: the interrupt may come late.
                     shared.ring()?;
                 },
-                misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"edu_listen" }),
             }))
         })
     }

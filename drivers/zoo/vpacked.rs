@@ -12,8 +12,8 @@ use kernel::{
     transmute::{AsBytes, FromBytes},
 };
 
-mod virtio;
 mod shell;
+mod virtio;
 
 use shell::{Ring, SIZE};
 use virtio::feature;

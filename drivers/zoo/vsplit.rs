@@ -12,10 +12,10 @@ use kernel::{
     transmute::{AsBytes, FromBytes},
 };
 
-mod virtio;
 mod shell;
+mod virtio;
 
-use shell::{Ring, CHAIN, SIZE};
+use shell::{Ring, SIZE};
 use virtio::feature;
 
 /// Flags of a descriptor.
@@ -118,8 +118,8 @@ impl Split {
 
     /// Writes a chain, into the ring or into the slot's table.
     fn write_chain(&self, chain: &Coherent<[Descriptor]>, first: u16, slot: usize) -> Result {
-        let mut at = first;
-        for (addr, len) in shell::pieces(self.buffers, slot, self.pieces) {
+        let pieces = shell::pieces(self.buffers, slot, self.pieces);
+        for (at, (addr, len)) in (first..).zip(pieces) {
             // In a table the first entry is number 0.
             let base = if self.indirect { first } else { 0 };
             let is_last = at + 1 == first + self.pieces;
@@ -130,7 +130,6 @@ impl Split {
             io_write!(chain, [try: index].len, len.to_le());
             io_write!(chain, [try: index].flags, flags.to_le());
             io_write!(chain, [try: index].next, next.to_le());
-            at += 1;
         }
         Ok(())
     }
@@ -251,7 +250,6 @@ impl pci::Driver for SplitDriver {
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         let pieces = *module_parameters::pieces.value_ref();
-        const { assert!(CHAIN % 4 == 0) };
         let wanted = feature::bit(feature::INDIRECT_DESC) | feature::bit(feature::EVENT_IDX);
         shell::probe(pdev, wanted, pieces.clamp(1, SIZE))
     }

@@ -217,6 +217,7 @@ impl Machine {
             locks: crate::lockdep::Lockdep::default(),
             heard: crate::heard::Heard::default(),
             fetches: crate::fetch::Fetches::default(),
+            bar_accesses: 0,
             missed: crate::missed::Missed::default(),
             platform: PlatformState::default(),
             drivers: std::collections::BTreeMap::new(),

@@ -64,8 +64,13 @@ pub(crate) struct Desc {
     pub(crate) early: bool,
     /// The last handler that was taken back.
     pub(crate) freed: Option<Freed>,
-    /// How many were delivered, and how many of these a handler claimed.
+    /// How many accesses to registers there were when the message that waits came.
+    pub(crate) raised_at: u64,
+    /// The driver used registers between the last message and its handler: it may have seen to it without an interrupt.
+    pub(crate) seen_to: bool,
+    /// How many were delivered, how many of these were seen to before, and how many a handler claimed.
     pub(crate) delivered: u64,
+    pub(crate) excused: u64,
     pub(crate) claimed: u64,
 }
 
@@ -148,7 +153,10 @@ impl Desc {
             unhandled: 0,
             early: false,
             freed: None,
+            raised_at: 0,
+            seen_to: false,
             delivered: 0,
+            excused: 0,
             claimed: 0,
         }
     }

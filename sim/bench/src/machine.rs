@@ -141,6 +141,8 @@ pub(crate) struct Machine {
     pub(crate) locks: Lockdep,
     pub(crate) heard: crate::heard::Heard,
     pub(crate) fetches: crate::fetch::Fetches,
+    /// Counts the driver's accesses to registers.
+    pub(crate) bar_accesses: u64,
     /// Notifications that came when nobody waited.
     pub(crate) missed: crate::missed::Missed,
     pub(crate) devices: Vec<DeviceState>,

@@ -179,6 +179,9 @@ pub(crate) struct MutateArgs {
     /// Rules that the driver breaks with nothing removed.
     #[arg(long, value_name = "RULE", hide = true)]
     pub(crate) known: Vec<String>,
+    /// The check sum of what a user gets from the driver with nothing removed.
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    pub(crate) account: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -41,6 +41,16 @@ impl DriverFile {
         Ok(Self { given: given.into(), absolute, crc: crc32fast::hash(&content) })
     }
 
+    /// As [`open`](Self::open), for a file that users know by another name than its path.
+    pub(crate) fn open_as(path: &Path, given: &str) -> Result<Self, Failure> {
+        Ok(Self { given: given.into(), ..Self::open(&path.to_string_lossy())? })
+    }
+
+    /// Where it is, whatever the current directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.absolute
+    }
+
     /// The file's stem as the name of a crate.
     pub(crate) fn crate_name(&self) -> String {
         let stem = self.absolute.file_stem().unwrap_or_default().to_string_lossy();

@@ -68,7 +68,7 @@ pub(crate) fn explore(
     let look = Look::begin(&life, out);
     let shared = Lives::of(&life);
     shared.try_out(&life.driver, look.recorded(Box::new(Quiet)))?;
-    look.lived();
+    Look::lived();
     let campaign = campaign(args, lives)?;
     let explored = run(&campaign, &shared, &look, lives, out);
     let found = explored
@@ -120,7 +120,7 @@ fn live(lives: &Lives<'_>, look: &Look, chooser: Box<dyn Chooser>) -> Report {
         complain(&failure.to_string());
         std::process::exit(2);
     });
-    look.lived();
+    Look::lived();
     report
 }
 

@@ -14,7 +14,6 @@ mod program;
 mod provoke;
 mod removals;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::args::MutateArgs;
@@ -40,16 +39,15 @@ pub(crate) fn mutate(args: &MutateArgs, out: &mut Out) -> Result<u8, Failure> {
     let sources = file.built_sources(out)?;
     let program = Program::build(&file, &sources, &args.file, out)?;
     out.paths = program.shown_paths();
-    let crew = Crew::new(&program, args, path_of(&file)?);
+    let crew = Crew::new(&program, args, file.path());
     let plain = crew.plain()?;
-    let known: BTreeSet<String> = plain.rules.into_iter().collect();
     let mut progress = Progress::new();
     let tried: Vec<&(PathBuf, Removal)> = program.removals.iter().collect();
     let total = tried.len() as u64;
-    let outcomes: Vec<Outcome> = crew.try_all(&known, |done| progress.show("removals", done, total))?;
+    let outcomes: Vec<Outcome> = crew.try_all(&plain, |done| progress.show("removals", done, total))?;
     progress.clear();
     let rows = tried.into_iter().cloned().zip(outcomes).map(|((path, removal), outcome)| (path, removal, outcome));
-    Ok(Outcomes::new(&args.driver, args.lives, &known, rows.collect(), out).print(out))
+    Ok(Outcomes::new(&args.driver, args.lives, &plain.rules, rows.collect(), out).print(out))
 }
 
 /// The file of a driver that is named, or given by its path.
@@ -57,12 +55,6 @@ fn driver_file(name: &str) -> Result<DriverFile, Failure> {
     if is_file(name) {
         return DriverFile::open(name);
     }
-    let source = source_root()?.join(bundled::find(name)?.source);
-    DriverFile::open(&source.to_string_lossy())
-}
-
-/// The driver's path, for the program that has it linked in.
-fn path_of(file: &DriverFile) -> Result<String, Failure> {
-    let path = std::path::absolute(&file.given).map_err(|error| Failure::file("read", file.given.as_ref(), &error))?;
-    Ok(path.to_string_lossy().into_owned())
+    let source = bundled::find(name)?.source;
+    DriverFile::open_as(&source_root()?.join(source), source)
 }

@@ -18,7 +18,7 @@ pub(crate) fn replay(args: &ReplayArgs, linked: Option<&'static Loadable>, out: 
         let text = emit(&life, &args.stream.display().to_string(), out)?;
         match path {
             Some(path) => {
-                output_file::write(path, text.as_bytes()).map_err(|error| Failure::file("write to", path, &error))?
+                output_file::write(path, text.as_bytes()).map_err(|error| Failure::file("write to", path, &error))?;
             }
             None => out.plain(text.trim_end()),
         }

@@ -147,6 +147,22 @@ fn a_message_that_is_handled_before_the_handler_is_taken_back_is_silent() {
     assert!(report.is_clean());
 }
 
+#[test]
+fn a_message_that_was_seen_to_before_it_arrived_is_silent() {
+    let report = life(MSI, |driver, irq, callback| {
+        let id = request(irq, callback);
+        rt::local_irq_disable();
+        driver.write(RAISE, 1);
+        rt::udelay(1_000);
+        driver.write(ACKNOWLEDGE, 1);
+        let _ = rt::mmio_read(driver.bar + STATUS, 4, false);
+        rt::local_irq_enable();
+        assert_eq!(driver.calls.get(), 1);
+        rt::irq::free_irq(irq, id);
+    });
+    assert!(report.is_clean(), "{:?}", report.findings);
+}
+
 /// Puts off real interrupts, and has handlers tested.
 struct Testing;
 

@@ -313,20 +313,20 @@ pub fn free_irq(irq: u32, id: u32) {
         let Some(index) = desc.handlers.iter().position(|h| h.id == id) else { return };
         let handler = desc.handlers.remove(index);
         let last = desc.handlers.is_empty();
-        let (delivered, claimed, early) = (desc.delivered, desc.claimed, desc.early);
+        let (unclaimed, claimed, early) = (desc.delivered - desc.excused, desc.claimed, desc.early);
         m.ledger.give_back(handler.ledger);
         if last {
             m.set_vector_mask(irq, true);
             let faulted = handler.device.is_some_and(|device| m.bus.fabric.is_faulted(device));
-            if delivered > 0 && claimed == 0 && !faulted {
+            if unclaimed > 0 && claimed == 0 && !faulted {
                 let what =
-                    format!("irq {irq}: {delivered} interrupts came and handler \"{}\" handled none", handler.name);
+                    format!("irq {irq}: {unclaimed} interrupts came and handler \"{}\" handled none", handler.name);
                 let rule = if early { &rules::IRQ_BEFORE_READY } else { &rules::IRQ_UNHANDLED };
                 m.find(rule, what, Some(handler.place));
             }
             let freed = Freed { name: handler.name, place: handler.place, at: m.now() };
             if let Some(desc) = m.irqs.descs.get_mut(&irq) {
-                (desc.delivered, desc.claimed, desc.unhandled) = (0, 0, 0);
+                (desc.delivered, desc.excused, desc.claimed, desc.unhandled) = (0, 0, 0, 0);
                 (desc.early, desc.freed) = (false, Some(freed));
             }
         }
@@ -420,8 +420,10 @@ pub(crate) fn handle(irq: u32) {
         m.bus.fabric.choices.history.cpu(irq.into());
         m.enter_irq();
         m.cover_interrupt();
+        let accesses = m.bar_accesses;
         let desc = m.irqs.descs.get_mut(&irq)?;
         desc.running += 1;
+        desc.seen_to = desc.pending > 0 && desc.raised_at != accesses;
         if desc.pending > 0 {
             desc.pending -= 1;
             m.irqs.pending -= 1;

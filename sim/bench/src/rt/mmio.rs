@@ -52,6 +52,7 @@ pub fn mmio_read(address: usize, width: u8, relaxed: bool) -> u64 {
     let (value, at) = with(|m| {
         m.last_place = Some(place);
         m.fetches.renew();
+        m.bar_accesses += 1;
         let value = match m.iomap_at(address, "read", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
                 let value = if relaxed {
@@ -80,6 +81,7 @@ pub fn mmio_write(address: usize, width: u8, value: u64, relaxed: bool) {
     let at = with(|m| {
         m.last_place = Some(place);
         m.fetches.renew();
+        m.bar_accesses += 1;
         match m.iomap_at(address, "write", place) {
             Some((map, offset)) if offset + u64::from(width) <= map.len || map.len == 0 => {
                 let at = Access { bar: map.bar, offset, width };

@@ -272,6 +272,7 @@ impl Machine {
 
     /// Moves messages that left their devices to the irqs they name.
     pub(crate) fn take_messages(&mut self) {
+        let accesses = self.bar_accesses;
         while let Some(message) = self.bus.take_message() {
             // The data that was programmed into the device is the irq number.
             let Some(desc) = self.irqs.descs.get_mut(&message.data) else {
@@ -293,6 +294,9 @@ impl Machine {
             }
             if let Some(slot) = desc.stamps.get_mut(usize::from(desc.pending)) {
                 *slot = message.stamp;
+                if desc.pending == 0 {
+                    desc.raised_at = accesses;
+                }
                 desc.pending += 1;
                 self.irqs.pending += 1;
             }
@@ -390,6 +394,7 @@ impl Machine {
             (desc.unhandled, desc.early) = (0, false);
             return;
         }
+        desc.excused += u64::from(desc.seen_to);
         desc.unhandled += 1;
         self.bus.fabric.seen.add(Coverage::InterruptSpurious);
         if desc.unhandled != MOST_UNHANDLED {

@@ -80,7 +80,7 @@ pub(crate) fn attempt(
     given: &str,
     state: u32,
     out: &Out,
-) -> Result<Result<Stamp, Refused>, Failure> {
+) -> Result<Result<Stamp, Box<Refused>>, Failure> {
     let failed = |error: io::Error| Failure::new(format_args!("cannot build {given} with cargo: {}", reason(&error)));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--offline", "--message-format=json-diagnostic-rendered-ansi", "--manifest-path"])
@@ -124,7 +124,7 @@ pub(crate) fn attempt(
             stamp.save(&workspace.stamp()).map_err(failed)?;
             Ok(Ok(stamp))
         }
-        _ => Ok(Err(Refused { build, stderr })),
+        _ => Ok(Err(Box::new(Refused { build, stderr }))),
     }
 }
 
@@ -172,7 +172,10 @@ impl Build {
                 if package_id.contains(&workspace.driver_package()) {
                     if error {
                         self.errors.push(rendered);
-                        self.places.extend(message.spans.into_iter().filter(|span| span.is_primary));
+                        let primary = message.spans.into_iter().filter(|span| span.is_primary);
+                        // rustc is run where the workspace is.
+                        let whole = |span: Span| Span { file_name: workspace.path_of(&span.file_name), ..span };
+                        self.places.extend(primary.map(whole));
                     } else {
                         self.warnings.push(rendered);
                     }

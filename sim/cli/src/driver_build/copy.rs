@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use super::compile::{Refused, attempt};
-use super::workspace::Workspace;
-use super::{DriverFile, shown_paths, source_root};
+use super::workspace::{COPY, Workspace};
+use super::{DriverFile, shown_paths};
 use crate::failure::Failure;
 use crate::output::{Out, Paths};
 use crate::output_file;
@@ -51,7 +51,7 @@ impl Copy {
     }
 
     /// Builds the copy: the program, or why not.
-    pub(crate) fn build(&self, state: u32, out: &Out) -> Result<Result<PathBuf, Refused>, Failure> {
+    pub(crate) fn build(&self, state: u32, out: &Out) -> Result<Result<PathBuf, Box<Refused>>, Failure> {
         attempt(&self.workspace, &self.file.given, state, out).map(|built| built.map(|stamp| stamp.into_runner()))
     }
 
@@ -69,11 +69,11 @@ impl Copy {
         let inner =
             self.file.absolute.parent().and_then(|own| own.strip_prefix(&self.root).ok()).unwrap_or(Path::new(""));
         let given = Path::new(&self.file.given).parent().unwrap_or(Path::new(""));
-        let root = source_root().unwrap_or_default();
-        let given = if root.as_os_str().is_empty() { given } else { given.strip_prefix(&root).unwrap_or(given) };
         let shown: PathBuf = given.components().chain(inner.components().map(|_| Component::ParentDir)).collect();
         let shown = if shown.as_os_str().is_empty() { String::new() } else { slash(&shown) };
-        paths.show(slash(&self.workspace.copies()), shown);
+        paths.show(slash(&self.workspace.copies()), shown.clone());
+        // What the compiler and the program say begins where the workspace is.
+        paths.show(slash(Path::new(COPY)), shown);
         paths
     }
 }

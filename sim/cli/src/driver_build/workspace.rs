@@ -21,7 +21,7 @@ fn main() {
 ";
 
 /// The directory of a workspace that copies of a driver's files stand in.
-const COPY: &str = "copy";
+pub(crate) const COPY: &str = "bringup-copy";
 
 /// The runner is this command, with the driver linked in.
 const RUNNER: &str = "//! The bringup command with one driver linked in.
@@ -74,6 +74,11 @@ impl Workspace {
         let directory = plain.directory.with_file_name(&key);
         let driver = directory.join(COPY).join(copy);
         Ok(Self { directory, main: MUTATION_RUNNER, key, driver, ..plain })
+    }
+
+    /// The whole of a path that begins where the workspace is.
+    pub(crate) fn path_of(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
     }
 
     /// Where copies of a driver's files stand.

@@ -111,7 +111,7 @@ impl Look {
     }
 
     /// The life of this thread is over.
-    pub(super) fn lived(&self) {
+    pub(super) fn lived() {
         SLOT.with_borrow(|slot| {
             if let Some(slot) = slot {
                 slot.busy.store(false, Ordering::Relaxed);

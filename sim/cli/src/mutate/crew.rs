@@ -1,8 +1,8 @@
 //! Tries removals, several at once, each in a process of its own.
 
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -27,12 +27,12 @@ pub(super) struct Crew<'a> {
     program: &'a Program,
     args: &'a MutateArgs,
     /// The driver's path.
-    driver: String,
+    driver: &'a Path,
     jobs: usize,
 }
 
 impl<'a> Crew<'a> {
-    pub(super) fn new(program: &'a Program, args: &'a MutateArgs, driver: String) -> Self {
+    pub(super) fn new(program: &'a Program, args: &'a MutateArgs, driver: &'a Path) -> Self {
         let processors = || thread::available_parallelism().map_or(1, usize::from);
         let jobs = args.jobs.map_or_else(processors, usize::from);
         Self { program, args, driver, jobs }
@@ -41,7 +41,7 @@ impl<'a> Crew<'a> {
     /// The driver as it is: what it does wrong is not what a removal is noticed by.
     pub(super) fn plain(&self) -> Result<Tried, Failure> {
         let driver = &self.args.driver;
-        match self.attempt(0, &BTreeSet::new())? {
+        match self.attempt(0, &[], None)? {
             Ended::Tried(Tried { noticed: Some(Noticed { by, what, devices, .. }), .. })
                 if by == EXERCISE && devices.is_empty() =>
             {
@@ -58,7 +58,7 @@ impl<'a> Crew<'a> {
     }
 
     /// Tries all removals; what came of them, in their order. `done` is told how many have been tried.
-    pub(super) fn try_all(&self, known: &BTreeSet<String>, mut done: impl FnMut(u64)) -> Result<Vec<Outcome>, Failure> {
+    pub(super) fn try_all(&self, plain: &Tried, mut done: impl FnMut(u64)) -> Result<Vec<Outcome>, Failure> {
         let removals = &self.program.removals;
         let next = AtomicUsize::new(0);
         let mut outcomes: Vec<Option<Outcome>> = vec![None; removals.len()];
@@ -68,7 +68,7 @@ impl<'a> Crew<'a> {
                 let (sender, next) = (sender.clone(), &next);
                 scope.spawn(move || {
                     while let Some((_, removal)) = removals.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let outcome = self.outcome(removal.number, known);
+                        let outcome = self.outcome(removal.number, plain);
                         let failed = outcome.is_err();
                         // Nobody listens any more when another one failed.
                         if sender.send((removal.number, outcome)).is_err() || failed {
@@ -91,11 +91,11 @@ impl<'a> Crew<'a> {
         Ok(outcomes.into_iter().flatten().collect())
     }
 
-    fn outcome(&self, number: u32, known: &BTreeSet<String>) -> Result<Outcome, Failure> {
+    fn outcome(&self, number: u32, plain: &Tried) -> Result<Outcome, Failure> {
         if self.program.unbuilt.contains(&number) {
             return Ok(Outcome::Unbuilt);
         }
-        Ok(match self.attempt(number, known)? {
+        Ok(match self.attempt(number, &plain.rules, Some(plain.account))? {
             Ended::Otherwise(noticed) | Ended::Tried(Tried { noticed: Some(noticed), .. }) => Outcome::Noticed(noticed),
             Ended::Tried(tried) if tried.met => Outcome::Unnoticed(tried.lives),
             Ended::Tried(tried) => Outcome::Unmet(tried.lives),
@@ -103,16 +103,19 @@ impl<'a> Crew<'a> {
     }
 
     /// Tries one removal.
-    fn attempt(&self, number: u32, known: &BTreeSet<String>) -> Result<Ended, Failure> {
+    fn attempt(&self, number: u32, known: &[String], account: Option<u32>) -> Result<Ended, Failure> {
         let args = self.args;
         let mut command = Command::new(&self.program.runner);
-        command.args(["mutate", &self.driver, "--json", "--removal", &number.to_string()]);
+        command.arg("mutate").arg(self.driver).args(["--json", "--removal", &number.to_string()]);
         command.args(["--lives", &args.lives.to_string()]);
         for spec in &args.device {
             command.args(["--device", spec]);
         }
         for (name, value) in &args.param {
             command.args(["--param", &format!("{name}={value}")]);
+        }
+        if let Some(account) = account {
+            command.args(["--account", &account.to_string()]);
         }
         for rule in known {
             command.args(["--known", rule]);

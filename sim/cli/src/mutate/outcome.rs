@@ -1,6 +1,5 @@
 //! What came of the removals, as a table or as JSON.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -54,7 +53,7 @@ struct Row {
     removed: String,
     /// `noticed`, `not-noticed`, `not-reached` (it would have made no difference in any life) or `not-built`.
     outcome: &'static str,
-    /// The rule, `exercise`, `crash` or `does not end`.
+    /// The rule, `exercise`, `answers`, `crash` or `does not end`.
     by: Option<String>,
     /// What was found.
     what: Option<String>,
@@ -112,7 +111,7 @@ impl Outcomes {
     pub(super) fn new(
         driver: &str,
         lives: u64,
-        known: &BTreeSet<String>,
+        known: &[String],
         rows: Vec<(PathBuf, Removal, Outcome)>,
         out: &Out,
     ) -> Self {

@@ -65,7 +65,7 @@ impl Program {
                     let known = unbuilt.len();
                     unbuilt.extend(culprits(&copy, &sources, &places, &refused));
                     if unbuilt.len() == known {
-                        return Err(copy.failure(refused));
+                        return Err(copy.failure(*refused));
                     }
                 }
             }

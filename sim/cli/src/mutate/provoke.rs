@@ -1,7 +1,10 @@
-//! What users and administrators do to a driver seldom: calls that make no sense, unbinding and removal while it is in use. Nothing is
-//! said about what it answers; what it does wrong is for the checkers to find.
+//! What users and administrators do to a driver seldom: calls that make no sense, unbinding and removal while it is in use. What it
+//! answers is only compared with what it answers when nothing was removed; what it does wrong is for the checkers to find.
 
-use bringup_bench::{Bench, Job, open};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bringup_bench::{Bench, Errno, Job, open};
 
 /// Larger than what drivers hold for one call.
 const LONG: usize = 64 << 10;
@@ -10,13 +13,24 @@ const FAR: i64 = 1 << 50;
 /// How long a call is left to itself, in virtual nanoseconds: longer than a driver waits for its device.
 const WAIT_NS: u64 = 2_000_000_000;
 
+/// What a user gets for calls that make no sense, each node in turn.
+pub(super) fn odd_answers(bench: &Bench) -> String {
+    let answers: Rc<RefCell<String>> = Rc::default();
+    for name in bench.dev_names() {
+        let said = answers.clone();
+        let job = bench.spawn("user", move || odd_calls(&name, &mut said.borrow_mut()));
+        end(bench, vec![job]);
+    }
+    answers.take()
+}
+
 /// Does one of these things to the devices of these names, or none: a choice of the life.
 pub(super) fn provoke(bench: &Bench, devices: &[String]) {
     let bound = || devices.iter().filter(|device| bench.driver_of(device).is_some());
     match bench.choose(5) {
         0 => {}
         1 => {
-            let jobs = each_node(bench, |name| odd_calls(&name));
+            let jobs = each_node(bench, |name| odd_calls(&name, &mut String::new()));
             end(bench, jobs);
         }
         2 => {
@@ -94,17 +108,24 @@ fn use_twice(name: &str) {
     }
 }
 
-fn odd_calls(name: &str) {
-    let Ok(file) = open(name) else { return };
+/// Makes calls that make no sense, and notes what they come to.
+fn odd_calls(name: &str, answers: &mut String) {
+    let mut note = |what: &str, answer: Result<usize, Errno>| {
+        answers.push_str(&format!("{name} {what}: {answer:?}\n"));
+    };
+    let file = match open(name) {
+        Ok(file) => file,
+        Err(error) => return note("open", Err(error)),
+    };
     let mut long = vec![0xa5; LONG];
-    let _ = file.ioctl(0xdead_beef, 0);
-    let _ = file.ioctl_with(0xdead_beef, &mut long[..4]);
-    let _ = file.write(&[]);
-    let _ = file.read(&mut []);
+    note("ioctl", file.ioctl(0xdead_beef, 0));
+    note("ioctl with data", file.ioctl_with(0xdead_beef, &mut long[..4]));
+    note("write nothing", file.write(&[]));
+    note("read nothing", file.read(&mut []));
     for place in [FAR, 100, 0] {
         file.seek(place);
-        let _ = file.write(&long);
+        note("write", file.write(&long));
         file.seek(place);
-        let _ = file.read(&mut long);
+        note("read", file.read(&mut long));
     }
 }

@@ -502,7 +502,7 @@ mod tests {
 
     fn found(text: &str) -> Found {
         let file = syn::parse_file(text).unwrap();
-        find(text, &file, &Handlers::of(&[file.clone()]), 0)
+        find(text, &file, &Handlers::of(std::slice::from_ref(&file)), 0)
     }
 
     /// Kinds and texts of what can be removed from the body of a function.

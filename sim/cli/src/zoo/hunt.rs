@@ -116,7 +116,7 @@ mod tests {
             for spec in bug.devices {
                 assert!(Workshop::new().parse(spec).is_ok(), "{}: {spec}", bug.id);
             }
-            assert!(Plan::parse(bug.plan).is_ok(), "{}", bug.id);
+            assert!(bug.plan.is_empty() || Plan::parse(bug.plan).is_ok(), "{}", bug.id);
             for rule in bug.expect {
                 assert!(rules::find(rule).is_some(), "{}: {rule}", bug.id);
             }

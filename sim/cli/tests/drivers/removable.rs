@@ -34,29 +34,27 @@ impl pci::Driver for Removable {
         pdev: &'bound pci::Device<Core<'_>>,
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
-        pin_init::pin_init_scope(move || {
-            pdev.enable_device_mem()?;
-            let bar = pdev.iomap_region_sized::<0x100>(0, c"removable")?;
-            // The check below.
-            bar.write32(1, 0x4);
-            // Nobody: the device is as it should be.
-            if bar.read32(0x4) != !1 {
-                return Err(EIO);
-            }
-            // Nobody: it is written once more.
-            bar.write32(3, 0x4);
-            bar.write32(3, 0x4);
-            let register = bar.read32(0x0) as usize;
-            // The access behind it, which fails.
-            if register >= 0x100 {
-                return Ok(bar);
-            }
-            bar.try_read32(register)?;
-            if first(&[1]).is_none() {
-                never(0)?;
-            }
-            Ok(bar)
-        })
+        pdev.enable_device_mem()?;
+        let bar = pdev.iomap_region_sized::<0x100>(0, c"removable")?;
+        // The check below.
+        bar.write32(1, 0x4);
+        // Nobody: the device is as it should be.
+        if bar.read32(0x4) != !1 {
+            return Err(EIO);
+        }
+        // Nobody: it is written once more.
+        bar.write32(3, 0x4);
+        bar.write32(3, 0x4);
+        let register = bar.read32(0x0) as usize;
+        // The access behind it, which fails.
+        if register >= 0x100 {
+            return Ok(bar);
+        }
+        bar.try_read32(register)?;
+        if first(&[1]).is_none() {
+            never(0)?;
+        }
+        Ok(bar)
     }
 }
 

@@ -15,3 +15,4 @@ mod upstream;
 mod usage;
 mod virtio;
 mod virtio_input;
+mod zoo;

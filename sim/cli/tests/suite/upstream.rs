@@ -14,9 +14,10 @@ fn bundled_drivers_build_in_a_kernel_tree() {
     };
     let tree = Path::new(&tree).canonicalize().expect("the kernel is there");
     let drivers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../drivers").canonicalize().expect("they are there");
-    for name in ["edu", "first"] {
+    let zoo = ["edu_caps", "edu_copy", "edu_irq", "edu_listen", "edu_steps", "edu_tick", "edu_work", "cq"];
+    for (folder, name) in [("edu", "edu"), ("first", "first")].into_iter().chain(zoo.map(|name| ("zoo", name))) {
         let room = Room::new();
-        let driver = drivers.join(name).join(format!("{name}.rs"));
+        let driver = drivers.join(folder).join(format!("{name}.rs"));
         let command = format!("upstream build {} --kernel-tree {}", driver.display(), tree.display());
         let said = room.bringup(&command);
         assert_eq!((said.status, said.out), (0, format!("built {name}.ko\n")), "{}", said.err);
