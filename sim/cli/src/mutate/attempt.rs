@@ -30,7 +30,13 @@ use super::provoke::{odd_answers, provoke};
 pub(super) const LONGEST: Duration = Duration::from_secs(60);
 
 /// Machines other than the first have this part of its lives.
-const SHARE: u64 = 40;
+const SHARE: u64 = 100;
+
+/// What kinds of lives are lived in the first machine: of those that are left at most one part in so many. A driver may have more
+/// fallible calls than it has lives here, so that those that fail do not come before all else, as they do in a mixed campaign.
+const FIRST: &[(Strategy, u64)] = &[(Strategy::FailNth, 2), (Strategy::Random, 2), (Strategy::Pct { depth: 3 }, 1)];
+/// And in the others.
+const OTHER: &[(Strategy, u64)] = &[(Strategy::Pct { depth: 3 }, 1)];
 
 /// Selects a removal, and tells whether the driver came by it.
 #[derive(Clone, Copy, Debug)]
@@ -100,10 +106,15 @@ pub(crate) fn try_one(
         if index == 0 {
             tried.account = machine.account(&watch);
         }
-        for (strategy, lives) in shares(args.lives, index == 0) {
-            let time = Some(LONGEST.saturating_sub(began.elapsed()));
+        let mut left = if index == 0 { args.lives } else { (args.lives / SHARE).max(1) };
+        for (strategy, part) in if index == 0 { FIRST } else { OTHER } {
+            let lives = left.div_ceil(*part);
+            let (time, strategy) = (Some(LONGEST.saturating_sub(began.elapsed())), *strategy);
             let campaign = Campaign { strategy, lives, time, ..Campaign::default() };
+            let before = tried.lives;
             machine.explore(&campaign, &watch, &args.known, index, number == 0, &mut tried)?;
+            // What a campaign did not need is for the next one.
+            left = left.saturating_sub(tried.lives - before);
             if number != 0 && tried.noticed.as_ref().is_some_and(|noticed| !noticed.advice) {
                 break 'machines;
             }
@@ -120,19 +131,6 @@ pub(crate) fn try_one(
     tried.rules.dedup();
     out.document(&tried);
     Ok(0)
-}
-
-/// What kinds of lives are lived in a machine, and how many of each. A driver may have more fallible calls than it has lives here, so
-/// that those that fail do not come before all else, as they do in a mixed campaign.
-fn shares(lives: u64, is_first: bool) -> Vec<(Strategy, u64)> {
-    let pct = Strategy::Pct { depth: 3 };
-    if !is_first {
-        return vec![(pct, (lives / SHARE).max(1))];
-    }
-    let quarter = lives / 4;
-    let mut shares = vec![(Strategy::FailNth, lives - 2 * quarter), (Strategy::Random, quarter), (pct, quarter)];
-    shares.retain(|(_, lives)| *lives > 0);
-    shares
 }
 
 /// What is known of a machine in which the driver does not do what it is for, with nothing removed.
@@ -290,19 +288,5 @@ impl<'a> Machine<'a> {
             wrong = Some("it binds to no device".into());
         }
         (report, wrong.map(Trouble::Mishap))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_of_the_lives_are_left_to_chance_however_many_calls_may_fail() {
-        let shared = shares(201, true);
-        assert_eq!(shared.iter().map(|(_, lives)| lives).sum::<u64>(), 201);
-        assert_eq!(shared[0], (Strategy::FailNth, 101));
-        assert_eq!(shares(1, true)[0].1, 1);
-        assert_eq!(shares(10, false)[0].1, 1);
     }
 }
