@@ -8,14 +8,15 @@ use crate::notices::Notices;
 use crate::virtio::Cables;
 
 /// All kinds, sorted by name. A new device is one more line here, and a `KIND` in its file.
+// New kinds go to the end: in a machine with one of each, the others keep their addresses.
 static KINDS: [DeviceKind; 7] = [
-    crate::cq::KIND,
     crate::edu::KIND,
     crate::testdev::KIND,
     crate::virtio::kinds::BLK,
     crate::virtio::kinds::CONSOLE,
     crate::virtio::kinds::NET,
     crate::virtio::kinds::RNG,
+    crate::cq::KIND,
 ];
 
 /// A kind of device that can be made by name.
