@@ -7,7 +7,7 @@ use bringup_core::Device;
 use crate::notices::Notices;
 use crate::virtio::Cables;
 
-/// All kinds, sorted by name. A new device is one more line here, and a `KIND` in its file.
+/// All kinds. A new device is one more line here, and a `KIND` in its file.
 // New kinds go to the end: in a machine with one of each, the others keep their addresses.
 static KINDS: [DeviceKind; 7] = [
     crate::edu::KIND,
