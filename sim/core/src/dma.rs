@@ -495,12 +495,23 @@ impl Ram {
     }
 
     fn fill(&self, at: GuestAddress, len: u64, byte: u8) {
-        const CHUNK: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
-        let dirty = [byte; PAGE_SIZE as usize];
-        let page = if byte == 0 { &CHUNK } else { &dirty };
-        for offset in (0..len).step_by(PAGE_SIZE as usize) {
+        // In large pieces: drivers clear megabytes at the beginning of each life.
+        const PIECE: u64 = 16 * PAGE_SIZE;
+        static ZEROS: [u8; PIECE as usize] = [0; PIECE as usize];
+        static DIRTIED: [u8; PIECE as usize] = [DIRTY; PIECE as usize];
+        let other;
+        let piece: &[u8] = match byte {
+            0 => &ZEROS,
+            DIRTY => &DIRTIED,
+            _ => {
+                other = [byte; PIECE as usize];
+                &other
+            }
+        };
+        for offset in (0..len).step_by(PIECE as usize) {
+            let piece = &piece[..PIECE.min(len - offset) as usize];
             // The range was taken from this memory: the write cannot fail.
-            let _ = self.memory.write_slice(page, GuestAddress(at.0 + offset));
+            let _ = self.memory.write_slice(piece, GuestAddress(at.0 + offset));
         }
     }
 
