@@ -97,7 +97,7 @@ rules! {
     UNCHECKED_DEVICE_VALUE = "unchecked-device-value", Fatal, "a number from the device used without a check",
         "Documentation/process/deprecated.rst (BUG() and BUG_ON())", "compare it with what there is before it is used as an index or a length; get() and checked_sub() do";
     /// The same bytes of a device's, loaded twice.
-    DOUBLE_FETCH = "double-fetch", Error, "what a device wrote loaded twice",
+    DOUBLE_FETCH = "double-fetch", Advice, "what a device wrote loaded twice",
         "Documentation/memory-barriers.txt (COMPILER BARRIER); XSA-155", "load it once into a variable, check that and use that";
     /// The kernel warned.
     KERNEL_WARNING = "kernel-warning", Error, "the driver ran into a kernel warning",

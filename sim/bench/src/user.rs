@@ -1,6 +1,6 @@
 //! User space: open files, and the system calls on them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -44,7 +44,7 @@ pub struct File {
     module: u32,
     pins: bool,
     inner: RefCell<Option<Box<dyn OpenFile>>>,
-    pos: RefCell<i64>,
+    pos: Cell<i64>,
 }
 
 impl fmt::Debug for File {
@@ -90,7 +90,7 @@ fn open_ops(name: &str, ops: Option<Rc<dyn CharDevice>>, module: u32, pins: bool
         }
     });
     let inner = result.map_err(Errno)?;
-    Ok(File { name: name.into(), module, pins, inner: RefCell::new(Some(inner)), pos: RefCell::new(0) })
+    Ok(File { name: name.into(), module, pins, inner: RefCell::new(Some(inner)), pos: Cell::new(0) })
 }
 
 /// When a system call ends.
@@ -100,7 +100,9 @@ impl File {
     fn call(&self, what: &'static str, f: impl FnOnce(&mut dyn OpenFile, &mut i64) -> isize) -> Result<usize, Errno> {
         let Ok(mut inner) = self.inner.try_borrow_mut() else { return Err(Errno(EBUSY)) };
         let Some(open) = inner.as_deref_mut() else { return Err(Errno(EBADF)) };
-        let result = task::in_module(self.module, || f(open, &mut self.pos.borrow_mut()));
+        let mut pos = self.pos.get();
+        let result = task::in_module(self.module, || f(open, &mut pos));
+        self.pos.set(pos);
         rt::lock::nothing_held(TO_USER);
         with(|m| m.event(|| Event::Call { what, file: self.name.to_string(), result: result as i64 }));
         usize::try_from(result).map_err(|_| Errno(result as i32))
@@ -155,7 +157,7 @@ impl File {
     /// Says at which position the next read or write is, as `pread` and `pwrite` do. (`lseek` itself fails on a misc device of a
     /// Rust driver: the kernel gives it none.)
     pub fn seek(&self, pos: i64) {
-        *self.pos.borrow_mut() = pos;
+        self.pos.set(pos);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use bringup_bench::explore::Cause;
+
 use crate::failure::Failure;
 use crate::life::{Driver, Life, VERSION};
 use crate::output::Out;
@@ -47,6 +49,11 @@ fn text(life: &Life, short: &Short) -> Result<String, std::fmt::Error> {
     writeln!(out, "        .findings")?;
     writeln!(out, "        .iter()")?;
     writeln!(out, "        .filter(|finding| finding.rule.id == \"{rule}\")")?;
+    let what = Cause::of(&short.finding).what;
+    if !what.is_empty() {
+        // The rule alone would take another bug for this one.
+        writeln!(out, "        .filter(|finding| bringup::lives::kind(finding) == {})", raw(&what))?;
+    }
     writeln!(out, "        .map(ToString::to_string)")?;
     writeln!(out, "        .collect();")?;
     writeln!(out, "    assert!(found.is_empty(), \"{{}}\", found.join(\"\\n\"));")?;

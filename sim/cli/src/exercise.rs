@@ -114,7 +114,21 @@ pub(crate) struct Exercised {
     pub(crate) mishaps: Vec<Mishap>,
     /// What was asked for cannot be done with this device, whatever the driver does: the user's mistake, as a line.
     pub(crate) refused: Option<String>,
+    /// The calls of the generic exercise, which does not know what a driver should answer.
+    calls: Vec<Called>,
 }
+
+/// A call of the generic exercise.
+#[derive(Debug)]
+struct Called {
+    what: String,
+    refused: Option<Errno>,
+    /// Whether what was read is what was written, as far as that can be said.
+    same: Option<bool>,
+}
+
+/// Errors that say "try again", whatever a driver is asked.
+const AGAIN: [i32; 4] = [-4, -11, -512, -514];
 
 impl Exercised {
     pub(crate) fn fact(&mut self, name: &str, text: String, value: Value) {
@@ -130,6 +144,20 @@ impl Exercised {
         self.fact(name, text, value);
     }
 
+    /// Keeps what using a device node came to. `compared`: the user wants to have back what was written.
+    fn note_node(&mut self, name: &str, used: &Result<Used, Errno>, compared: bool) {
+        let opened = used.as_ref().err().copied();
+        self.calls.push(Called { what: format!("open of /dev/{name}"), refused: opened, same: None });
+        let Ok(used) = used else { return };
+        let whole = used.write_refused.is_none() && used.read_refused.is_none();
+        self.calls.push(Called { what: format!("write to /dev/{name}"), refused: used.write_refused, same: None });
+        let what = format!("read from /dev/{name}");
+        self.calls.push(Called { what, refused: used.read_refused, same: whole.then_some(used.same) });
+        if compared && whole && used.read > 0 && !used.same {
+            self.wrong(format!("what came back from /dev/{name} is not what was written"));
+        }
+    }
+
     /// A call that the driver should not have refused.
     pub(crate) fn fail(&mut self, call: &str, error: Errno) {
         self.mishaps.push(Mishap { what: format!("{call}: {error}"), wrong: false });
@@ -138,6 +166,35 @@ impl Exercised {
     /// An answer that is wrong.
     pub(crate) fn wrong(&mut self, what: String) {
         self.mishaps.push(Mishap { what, wrong: true });
+    }
+
+    /// Whether this is only told from other lives: what the driver should answer is not known.
+    pub(crate) fn needs_comparison(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// Holds the calls to what they came to in the quiet life: a call that is answered there is to be answered in any life in
+    /// which nothing fails.
+    pub(crate) fn compare(&mut self, quiet: &Self) {
+        let mut mishaps = Vec::new();
+        for call in &self.calls {
+            let Some(before) = quiet.calls.iter().find(|other| other.what == call.what && other.refused.is_none())
+            else {
+                continue;
+            };
+            match call.refused {
+                Some(error) if !AGAIN.contains(&error.0) => mishaps.push(Mishap {
+                    what: format!("{}: {error}; in the quiet life it succeeds", call.what),
+                    wrong: false,
+                }),
+                None if before.same == Some(true) && call.same == Some(false) => mishaps.push(Mishap {
+                    what: format!("{}: not what was written; in the quiet life it is", call.what),
+                    wrong: true,
+                }),
+                _ => {}
+            }
+        }
+        self.mishaps.extend(mishaps);
     }
 }
 
@@ -153,11 +210,14 @@ pub(crate) fn generic(session: &mut Session<'_>, work: &mut Work<'_>) -> Exercis
     for name in bench.dev_names() {
         let used = use_node(bench, &name, input);
         session.show_log();
+        exercised.note_node(&name, &used, input.is_some());
         exercised.answer(&format!("/dev/{name}"), used, |used| (used.text(), used.json()));
     }
     for path in bench.debugfs_paths().iter().filter(|path| !path.ends_with('/')) {
         let content = bench.debugfs_read(path);
         session.show_log();
+        let what = format!("read of debugfs/{path}");
+        exercised.calls.push(Called { what, refused: content.as_ref().err().copied(), same: None });
         exercised.answer(&format!("debugfs/{path}"), content, |bytes| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             (preview(&text), json!(text))

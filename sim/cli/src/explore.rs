@@ -20,7 +20,7 @@ use crate::driver_build::shown_paths;
 use crate::exercise::work::{Load, Mix};
 use crate::failure::{Failure, complain};
 use crate::life::{Life, quote};
-use crate::lives::Lives;
+use crate::lives::{Lives, on_host};
 use crate::output::Out;
 use crate::output_file;
 use crate::progress::Progress;
@@ -30,9 +30,6 @@ use table::{ExploreReport, FoundReport};
 /// What a disk is put through in each life if the command line does not say: few enough requests to live many lives, and enough
 /// processes to get in each other's way.
 pub(crate) const LOAD: Load = Load { mix: Mix::Both, count: 16, size: 4096, depth: 4 };
-
-/// Devices' options that name something of the host's, which lives would share.
-const HOST: [&str; 7] = ["image=", "input=", "output=", "pcap=", "pcap-in=", "pcap-out=", "file="];
 
 /// How often lives of a campaign may be lived again to make one stream short: fewer if they are long. Seconds, in all.
 const STEPS: u64 = 60_000_000;
@@ -49,13 +46,10 @@ pub(crate) fn explore(
     if lives == 0 {
         return Err(Failure::new("--explore takes the number of lives, 1 or more"));
     }
-    for spec in &args.device {
-        if let Some(option) = HOST.iter().find(|option| spec.contains(&format!(",{option}"))) {
-            let option = option.trim_end_matches('=');
-            return Err(Failure::new(format_args!(
-                "--explore does not go with {option}= of a device: all lives would share what it names"
-            )));
-        }
+    if let Some(option) = on_host(&args.device) {
+        return Err(Failure::new(format_args!(
+            "--explore does not go with {option}= of a device: all lives would share what it names"
+        )));
     }
     let mut life = Life::from_args(args, linked, out)?;
     life.seed = None;
@@ -69,8 +63,11 @@ pub(crate) fn explore(
     let shared = Lives::of(&life);
     shared.try_out(&life.driver, look.recorded(Box::new(Quiet)))?;
     Look::lived();
+    let quiet = shared.quiet();
+    let shared = quiet.as_ref().map_or(shared, |quiet| shared.expecting(quiet));
     let campaign = campaign(args, lives)?;
     let explored = run(&campaign, &shared, &look, lives, out);
+    let mut failures = Vec::new();
     let found = explored
         .found
         .iter()
@@ -80,14 +77,19 @@ pub(crate) fn explore(
             let stream =
                 if index < MOST_SHRUNK { short(found, &explored, &shared, &look) } else { found.stream.clone() };
             look.away(true);
-            keep(&life, found, &stream, &explored.found[..index])
+            keep(&life, found, &stream, &explored.found[..index], &mut failures)
         })
-        .collect::<Result<Vec<_>, Failure>>()?;
+        .collect();
     drop(look);
     let strategy = args.strategy;
-    let exit = u8::from(!explored.is_clean());
+    let exit = if failures.is_empty() { u8::from(!explored.is_clean()) } else { 2 };
     ExploreReport::new(&life, &campaign, strategy, &explored, found, exit).print(out);
-    Ok(exit)
+    if failures.is_empty() {
+        return Ok(exit);
+    }
+    // What was found is told, whether or not it can be kept.
+    failures.iter().for_each(|failure| complain(&failure.to_string()));
+    Err(Failure::Told)
 }
 
 fn campaign(args: &RunArgs, lives: u64) -> Result<Campaign, Failure> {
@@ -168,12 +170,14 @@ pub(crate) fn tries(steps: u64) -> u32 {
 }
 
 /// Saves the stream of a finding.
-fn keep(life: &Life, found: &Found, stream: &[u8], before: &[Found]) -> Result<FoundReport, Failure> {
+fn keep(life: &Life, found: &Found, stream: &[u8], before: &[Found], failures: &mut Vec<Failure>) -> FoundReport {
     let path = stream_path(life, found, before);
-    let text = life.stream(stream).to_string();
-    output_file::write(&path, text.as_bytes()).map_err(|error| Failure::file("save the choices to", &path, &error))?;
+    let text = life.stream_of(stream, Some(&found.cause())).to_string();
+    if let Err(error) = output_file::write(&path, text.as_bytes()) {
+        failures.push(Failure::file("save the choices to", &path, &error));
+    }
     let reproduce = format!("bringup replay {}", quote(&path.display().to_string()));
-    Ok(FoundReport::new(found, stream, path.display().to_string(), reproduce))
+    FoundReport::new(found, stream, path.display().to_string(), reproduce)
 }
 
 /// `bringup-DRIVER-RULE.stream`, with a number if the rule was broken in several ways.

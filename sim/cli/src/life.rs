@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use bringup_bench::explore::Cause;
 use bringup_bench::module::Loadable;
 use bringup_bench::rt::platform::PlatformDevice;
 use bringup_bench::{Bench, Builder, Errno};
@@ -179,6 +180,16 @@ pub(crate) struct Life {
     pub(crate) choices: Option<Vec<u8>>,
     /// Where they came from, if the command line named it.
     choices_given: Option<String>,
+    /// Which finding the stream file that this comes from was kept for, as [`cause_text`] writes it.
+    pub(crate) kept_for: Option<String>,
+}
+
+/// A cause as stream files name it.
+pub(crate) fn cause_text(cause: &Cause) -> String {
+    let place = cause.place.map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
+    let device = cause.device.as_ref().map_or_else(String::new, |device| format!(" on {device}"));
+    let what = if cause.what.is_empty() { String::new() } else { format!(": {}", cause.what) };
+    format!("{}{place}{device}{what}", cause.rule)
 }
 
 impl Life {
@@ -219,6 +230,7 @@ impl Life {
             seed: args.seed,
             choices,
             choices_given: args.choices.as_ref().map(|path| path.display().to_string()),
+            kept_for: None,
         };
         life.driver.check_params(&life.params).map(|()| life)
     }
@@ -288,8 +300,18 @@ impl Life {
             seed: stream.field("seed").and_then(|seed| seed.parse().ok()),
             choices: Some(stream.choices.clone()),
             choices_given: None,
+            kept_for: stream.field("finding").map(str::to_owned),
         };
         life.driver.check_params(&life.params).map(|()| life)
+    }
+
+    /// The stream file of this life, with the choices that were taken in it, and what it is kept for.
+    pub(crate) fn stream_of(&self, choices: &[u8], cause: Option<&Cause>) -> Stream {
+        let mut stream = self.stream(choices);
+        if let Some(cause) = cause {
+            stream.fields.push(("finding".into(), cause_text(cause)));
+        }
+        stream
     }
 
     /// The stream file of this life, with the choices that were taken in it.

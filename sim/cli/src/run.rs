@@ -12,6 +12,7 @@ use crate::exercise::{Exercised, Mishap, Session};
 use crate::explore::explore;
 use crate::failure::{Failure, complain};
 use crate::life::{Life, quote};
+use crate::lives::Lives;
 use crate::matching::wanted;
 use crate::output::Out;
 use crate::output_file::{self, Pending};
@@ -77,6 +78,13 @@ pub(crate) fn live(life: &Life, outputs: &Outputs, out: &mut Out) -> Result<u8, 
         None => {}
     }
 
+    let lives = Lives::of(life);
+    if exercised.needs_comparison()
+        && !report.stream.choices.is_empty()
+        && let Some(quiet) = lives.quiet()
+    {
+        exercised.compare(&quiet);
+    }
     let mishaps = mishaps(life.plan.is_some(), &report, &exercised, !host.is_empty());
     let found = !report.is_clean() || mishaps.iter().any(|(_, excused)| !excused);
     let mut failures: Vec<Failure> = host.into_iter().map(Failure::Line).collect();

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::args::ShrinkArgs;
 use crate::explore::tries;
 use crate::failure::{Failure, complain};
-use crate::life::Life;
+use crate::life::{Life, cause_text};
 use crate::lives::Lives;
 use crate::output::Out;
 use crate::output_file;
@@ -50,7 +50,7 @@ pub(crate) fn shrink(args: &ShrinkArgs, linked: Option<&'static Loadable>, out: 
     let before = Size::of(life.choices.as_deref().unwrap_or_default());
     let short = shorten(&life, &args.stream.display().to_string(), out)?;
     let path = args.output.as_ref().unwrap_or(&args.stream);
-    let text = life.stream(&short.choices).to_string();
+    let text = life.stream_of(&short.choices, Some(&Cause::of(&short.finding))).to_string();
     output_file::write(path, text.as_bytes()).map_err(|error| Failure::file("save the choices to", path, &error))?;
     let report = ShrinkReport {
         stream: path.display().to_string(),
@@ -68,16 +68,22 @@ pub(crate) fn shrink(args: &ShrinkArgs, linked: Option<&'static Loadable>, out: 
     Ok(0)
 }
 
-/// Makes the stream of a failing life short: it still shows the first thing that was found and is not only advice.
+/// Makes the stream of a failing life short: it still shows what it was kept for, or else the first thing that was found and is not
+/// only advice.
 pub(crate) fn shorten(life: &Life, name: &str, out: &Out) -> Result<Short, Failure> {
     if life.output.is_some() {
         return Err(Failure::new(format_args!("{name}: a life that writes a file cannot be lived many times")));
     }
     let _watch = Watch::new(life, out);
     let lives = Lives::of(life);
+    let quiet = lives.quiet();
+    let lives = quiet.as_ref().map_or(lives, |quiet| lives.expecting(quiet));
     let stream = life.choices.clone().unwrap_or_default();
     let report = lives.live(Box::new(Replay::new(stream.clone())))?;
-    let Some(finding) = report.findings.iter().find(|finding| finding.rule.severity > Severity::Advice) else {
+    let bad = || report.findings.iter().filter(|finding| finding.rule.severity > Severity::Advice);
+    // A life may show more than one thing: what its stream was kept for comes first.
+    let kept = bad().find(|finding| life.kept_for.as_deref() == Some(&*cause_text(&Cause::of(finding))));
+    let Some(finding) = kept.or_else(|| bad().next()) else {
         return Err(Failure::new(format_args!("{name}: nothing is found in its life, so there is nothing to keep")));
     };
     let cause = Cause::of(finding);

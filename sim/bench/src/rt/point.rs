@@ -16,8 +16,9 @@ const IRQ_ENTRY: u64 = 300;
 /// How often in a row a due thing may be put off by choice. A bound, so that no stream starves a driver that waits for it.
 const MOST_DEFERRALS: u8 = 24;
 
-/// For how long the processor may stand still, in virtual nanoseconds: longer, and drivers are right to give up.
-const MOST_STALL: Nanos = 2_000_000;
+/// For how long the processor may stand still, in virtual nanoseconds, as a virtual one does whose host is busy: longer, and drivers
+/// are right to give up.
+const MOST_STALL: Nanos = 200_000_000;
 
 /// How often in a row an asserted line may go unclaimed. Linux waits for 99,900 of 100,000; the outcome is the same.
 const MOST_UNHANDLED: u32 = 100;
