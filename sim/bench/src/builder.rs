@@ -240,6 +240,7 @@ impl Machine {
             open_files: 0,
             device_deferrals: 0,
             irq_deferrals: 0,
+            long_stalls: 0,
             last_place: None,
             idle_name: "idle".into(),
         }

@@ -173,6 +173,8 @@ pub(crate) struct Machine {
     /// How often in a row a due device, and a due interrupt, was put off.
     pub(crate) device_deferrals: u8,
     pub(crate) irq_deferrals: u8,
+    /// How often the processor stood still for long.
+    pub(crate) long_stalls: u8,
     /// Where the driver last touched the waist or waited.
     pub(crate) last_place: Option<Place>,
     /// What the idle task is called, made once.

@@ -16,9 +16,15 @@ const IRQ_ENTRY: u64 = 300;
 /// How often in a row a due thing may be put off by choice. A bound, so that no stream starves a driver that waits for it.
 const MOST_DEFERRALS: u8 = 24;
 
-/// For how long the processor may stand still, in virtual nanoseconds, as a virtual one does whose host is busy: longer, and drivers
-/// are right to give up.
-const MOST_STALL: Nanos = 200_000_000;
+/// For how long the processor may stand still until a device is due, in virtual nanoseconds, as a virtual one does whose host is
+/// busy; …
+const MOST_STALL: Nanos = 100_000_000;
+
+/// … how often that may be long in a life; …
+const MOST_LONG_STALLS: u8 = 4;
+
+/// … and until a timer is, or when it was long too often: longer, and drivers are right to give up.
+const MOST_SHORT_STALL: Nanos = 2_000_000;
 
 /// How often in a row an asserted line may go unclaimed. Linux waits for 99,900 of 100,000; the outcome is the same.
 const MOST_UNHANDLED: u32 = 100;
@@ -171,13 +177,17 @@ impl Machine {
     }
 
     fn chooses_to_stall(&mut self) -> bool {
-        let (now, next) = (self.now(), self.next_event());
-        let Some(span) = next.map(|at| at.saturating_sub(now)).filter(|span| *span <= MOST_STALL) else { return false };
+        let (now, device, timer) = (self.now(), self.bus.next_event(), self.timers.next_at());
+        let to_device = device.is_some_and(|at| timer.is_none_or(|timer| at < timer));
+        let most = if to_device && self.long_stalls < MOST_LONG_STALLS { MOST_STALL } else { MOST_SHORT_STALL };
+        let next = device.into_iter().chain(timer).min();
+        let Some(span) = next.map(|at| at.saturating_sub(now)).filter(|span| *span <= most) else { return false };
         self.note_ahead();
         let who = self.bus.next_to_wake().map_or(u32::MAX, |id| id.0.into());
         let actors = [who, self.tasks.current.map_or(0, |task| task.0)];
         let stalls = self.bus.fabric.choices.choose_among(Point::Stall, 2, &actors) == 1;
         if stalls {
+            self.long_stalls += u8::from(span > MOST_SHORT_STALL);
             self.bus.fabric.advance(span);
         }
         stalls
