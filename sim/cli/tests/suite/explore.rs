@@ -26,7 +26,7 @@ fn campaign_is_the_same_with_any_threads_and_in_any_process() {
         [("edu", "mixed"), ("virtio_blk", "random"), ("virtio_blk", "pct"), ("edu", "exhaustive:1")]
     {
         let run = |jobs: u32| {
-            let command = format!("run {driver} --explore 300 --strategy {strategy} --seed 3 --jobs {jobs} --json");
+            let command = format!("run {driver} --explore 600 --strategy {strategy} --seed 3 --jobs {jobs} --json");
             timeless(Room::new().bringup(&command).json())
         };
         let alone = run(1);
