@@ -45,6 +45,12 @@ impl Paths {
         self.0.push((from, to));
     }
 
+    /// These, and after them `others`.
+    pub(crate) fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     pub(crate) fn apply(&self, text: &str) -> String {
         text.split_inclusive('\n').map(|line| without_detours(self.apply_to_line(line))).collect()
     }

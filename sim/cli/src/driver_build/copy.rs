@@ -63,7 +63,8 @@ impl Copy {
 
     /// How paths are shown: those of the copy as those of the driver's own files.
     pub(crate) fn shown_paths(&self) -> Paths {
-        let mut paths = shown_paths(Some(&self.file));
+        // First of all: the copy may lie inside of our sources.
+        let mut paths = Paths::default();
         let slash = |path: &Path| format!("{}/", path.display());
         // What the driver's own directory is called, from the one that the copy is of.
         let inner =
@@ -74,6 +75,6 @@ impl Copy {
         paths.show(slash(&self.workspace.copies()), shown.clone());
         // What the compiler and the program say begins where the workspace is.
         paths.show(slash(Path::new(COPY)), shown);
-        paths
+        paths.and(shown_paths(Some(&self.file)))
     }
 }
