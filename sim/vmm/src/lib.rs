@@ -1,0 +1,3 @@
+//! The KVM machine of Bringup: the same device models under a real kernel.
+
+pub mod layout;
