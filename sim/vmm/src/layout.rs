@@ -80,6 +80,8 @@ pub const SLEEP_TYPE_OFF: u8 = 0;
 
 /// Interrupt lines of the I/O interrupt controller (GSIs).
 pub mod line {
+    /// Where the timer (GSI 0 of KVM) arrives at the I/O interrupt controller, as on every PC; its pin 0 is not connected.
+    pub const TIMER: u32 = 2;
     /// COM2.
     pub const COM2: u32 = 3;
     /// COM1.

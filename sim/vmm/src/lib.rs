@@ -1,3 +1,4 @@
 //! The KVM machine of Bringup: the same device models under a real kernel.
 
+pub mod acpi;
 pub mod layout;
