@@ -223,6 +223,13 @@ impl Bus {
         (id.0 + FIRST_SLOT) << 3
     }
 
+    /// The device in a slot of bus 0, as the upper five bits of [`requester_id`](Self::requester_id)'s lowest byte name it.
+    #[must_use]
+    pub fn device_at(&self, slot: u8) -> Option<DeviceId> {
+        let index = u16::from(slot).checked_sub(FIRST_SLOT)?;
+        self.slots.get(usize::from(index)).map(|slot| slot.port.id)
+    }
+
     /// The address and size of a BAR; `None` if the function does not have it.
     #[must_use]
     pub fn bar(&self, id: DeviceId, index: u8) -> Option<(u64, Bar)> {

@@ -2,3 +2,4 @@
 
 pub mod acpi;
 pub mod layout;
+pub mod pci_host;
