@@ -1,0 +1,125 @@
+//! From a function's interrupts to the guest's interrupt controllers: messages by irqfd, pins by the level of a line.
+
+use std::collections::HashMap;
+
+use bringup_core::{Bus, Message};
+use kvm_bindings::{
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
+    KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_irqchip,
+    kvm_irq_routing_msi, kvm_msi,
+};
+use kvm_ioctls::VmFd;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::error::{Asked, Error};
+use crate::layout::line;
+
+/// How many different messages have a route of their own; further ones are injected one by one.
+const MOST_ROUTES: usize = 512;
+
+/// The interrupts of a machine.
+#[derive(Debug)]
+pub(crate) struct Interrupts {
+    routes: Vec<kvm_irq_routing_entry>,
+    /// By address and data: what to write to.
+    messages: HashMap<(u64, u32), EventFd>,
+    /// The levels of [`line::PINS`], as they were last set.
+    levels: [bool; 2],
+    /// Messages to addresses at which no interrupt controller listens, or that KVM did not take.
+    pub(crate) lost: u64,
+}
+
+impl Interrupts {
+    /// With the lines wired to the controllers as on a PC.
+    pub(crate) fn new(vm: &VmFd) -> Result<Self, Error> {
+        let mut this = Self { routes: wiring(), messages: HashMap::new(), levels: [false; 2], lost: 0 };
+        this.set_routes(vm)?;
+        Ok(this)
+    }
+
+    fn set_routes(&mut self, vm: &VmFd) -> Result<(), Error> {
+        let table =
+            KvmIrqRouting::from_entries(&self.routes).map_err(|_| Error::Capability("room for interrupt routes"))?;
+        vm.set_gsi_routing(&table).asked_to("route interrupts")
+    }
+
+    /// Has a message arrive.
+    pub(crate) fn deliver(&mut self, vm: &VmFd, message: &Message) {
+        // Local interrupt controllers listen here (Intel SDM vol. 3, §11.11.1); with x2APIC and KVM the high half holds more of the id.
+        if message.address & 0xfff0_0000 != 0xfee0_0000 {
+            self.lost += 1;
+            return;
+        }
+        let key = (message.address, message.data);
+        if !self.messages.contains_key(&key)
+            && self.messages.len() < MOST_ROUTES
+            && let Ok(event) = self.route(vm, key)
+        {
+            self.messages.insert(key, event);
+        }
+        let sent = match self.messages.get(&key) {
+            Some(event) => event.write(1).is_ok(),
+            None => vm.signal_msi(message_of(key)).is_ok(),
+        };
+        self.lost += u64::from(!sent);
+    }
+
+    fn route(&mut self, vm: &VmFd, (address, data): (u64, u32)) -> Result<EventFd, Error> {
+        let gsi = line::COUNT + self.messages.len() as u32;
+        let event = EventFd::new(EFD_NONBLOCK).asked_to("make an event file")?;
+        let msi = kvm_irq_routing_msi {
+            address_lo: address as u32,
+            address_hi: (address >> 32) as u32,
+            data,
+            ..Default::default()
+        };
+        let u = kvm_irq_routing_entry__bindgen_ty_1 { msi };
+        self.routes.push(kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_MSI, u, ..Default::default() });
+        let routed =
+            self.set_routes(vm).and_then(|()| vm.register_irqfd(&event, gsi).asked_to("listen to an interrupt"));
+        if routed.is_err() {
+            self.routes.pop();
+        }
+        routed.map(|()| event)
+    }
+
+    /// Sets the lines as the pins say: a line is high while one of its pins is asserted.
+    pub(crate) fn drive_pins(&mut self, vm: &VmFd, bus: &Bus) {
+        if !bus.has_pins() && self.levels == [false; 2] {
+            return;
+        }
+        for (index, gsi) in line::PINS.into_iter().enumerate() {
+            let level = bus.devices().any(|id| u32::from(bus.pin_line(id)) == gsi && bus.intx(id));
+            if level != self.levels[index] && vm.set_irq_line(gsi, level).is_ok() {
+                self.levels[index] = level;
+            }
+        }
+    }
+}
+
+fn message_of((address, data): (u64, u32)) -> kvm_msi {
+    kvm_msi { address_lo: address as u32, address_hi: (address >> 32) as u32, data, ..Default::default() }
+}
+
+/// The sixteen old lines go to both controllers, the others to the newer one. Line 0 is the timer, on pin 2 of the newer one.
+fn wiring() -> Vec<kvm_irq_routing_entry> {
+    let wire = |gsi: u32, irqchip: u32, pin: u32| {
+        let u = kvm_irq_routing_entry__bindgen_ty_1 { irqchip: kvm_irq_routing_irqchip { irqchip, pin } };
+        kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_IRQCHIP, u, ..Default::default() }
+    };
+    let mut wires = Vec::new();
+    for gsi in 0..line::COUNT {
+        match gsi {
+            2 => {}
+            0..8 => wires.push(wire(gsi, KVM_IRQCHIP_PIC_MASTER, gsi)),
+            8..16 => wires.push(wire(gsi, KVM_IRQCHIP_PIC_SLAVE, gsi - 8)),
+            _ => {}
+        }
+        match gsi {
+            0 => wires.push(wire(0, KVM_IRQCHIP_IOAPIC, 2)),
+            2 => {}
+            _ => wires.push(wire(gsi, KVM_IRQCHIP_IOAPIC, gsi)),
+        }
+    }
+    wires
+}
