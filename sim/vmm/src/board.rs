@@ -1,22 +1,20 @@
 //! What the vCPUs and the event thread share: the bus with its bridge, ports, interrupts and doorbells.
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bringup_core::{Bus, Nanos};
 use kvm_ioctls::VmFd;
-use rustix::event::{EventfdFlags, eventfd};
-use vmm_sys_util::timerfd::TimerFd;
 
 use crate::doorbells::Doorbells;
-use crate::error::{Asked, Error, Stuck};
+use crate::error::{Error, Stuck};
 use crate::interrupts::Interrupts;
 use crate::layout::{RESET_VALUE, port};
 use crate::pci_host::{Changed, PciHost};
 use crate::power::{Asks, Power};
 use crate::serial::{Output, Ports};
+use crate::signal::Signal;
 
 /// Why a machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +43,9 @@ pub(crate) struct Board {
     over: AtomicBool,
     end: Mutex<Option<End>>,
     /// Readable once the machine is over, and from then on.
-    pub(crate) ended: OwnedFd,
+    pub(crate) ended: Signal,
+    /// Rings when the devices' time comes sooner than the event thread knows.
+    pub(crate) alarm: Signal,
     exits: AtomicU64,
 }
 
@@ -55,9 +55,8 @@ pub(crate) struct Attached {
     host: PciHost,
     pub(crate) doorbells: Doorbells,
     interrupts: Interrupts,
-    pub(crate) timer: TimerFd,
-    /// What the timer is set to.
-    armed: Option<Nanos>,
+    /// When the event thread is going to look after the devices.
+    armed: Nanos,
 }
 
 impl Board {
@@ -65,8 +64,7 @@ impl Board {
         let interrupts = Interrupts::new(&vm)?;
         let ports = Ports::new(&vm, output)?;
         let doorbells = if doorbells { Doorbells::new(&bus)? } else { Doorbells::default() };
-        let timer = TimerFd::new().map_err(std::io::Error::from).asked_to("make a timer")?;
-        let attached = Attached { bus, host: PciHost::new(), doorbells, interrupts, timer, armed: None };
+        let attached = Attached { bus, host: PciHost::new(), doorbells, interrupts, armed: Nanos::MAX };
         Ok(Self {
             vm,
             attached: Mutex::new(attached),
@@ -75,9 +73,8 @@ impl Board {
             began: Instant::now(),
             over: AtomicBool::new(false),
             end: Mutex::new(None),
-            ended: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-                .map_err(std::io::Error::from)
-                .asked_to("make an event file")?,
+            ended: Signal::new()?,
+            alarm: Signal::new()?,
             exits: AtomicU64::new(0),
         })
     }
@@ -88,8 +85,7 @@ impl Board {
     pub(crate) fn end(&self, end: End) {
         locked(&self.end).get_or_insert(end);
         self.over.store(true, Ordering::Release);
-        // It is a counter that nobody reads: it cannot be full.
-        let _ = rustix::io::write(&self.ended, &1_u64.to_ne_bytes());
+        self.ended.ring();
     }
 
     /// Whether it ended.
@@ -181,11 +177,19 @@ impl Board {
         self.access(|attached, _| attached.doorbells.ring(&mut attached.bus, index));
     }
 
+    /// For how long nothing happens by itself; `None` if for ever.
+    pub(crate) fn until_next(&self) -> Option<Duration> {
+        let mut attached = locked(&self.attached);
+        let next = attached.bus.next_event();
+        attached.armed = next.unwrap_or(Nanos::MAX);
+        let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        next.map(|at| Duration::from_nanos(at.saturating_sub(now.max(attached.bus.fabric.now()))))
+    }
+
     /// Time has come: devices work, what was delayed arrives. Bounded, so that vCPUs get the lock in between.
     pub(crate) fn work(&self) {
         const MOST: usize = 64;
         self.access(|attached, _| {
-            attached.armed = None;
             for _ in 0..MOST {
                 if attached.bus.arrive() {
                     continue;
@@ -208,7 +212,9 @@ impl Board {
         let mut attached = locked(&self.attached);
         attached.tell_time(self.began.elapsed());
         let result = act(&mut attached, &self.vm);
-        attached.settle(&self.vm);
+        if attached.settle(&self.vm) {
+            self.alarm.ring();
+        }
         result
     }
 
@@ -241,22 +247,16 @@ impl Attached {
         }
     }
 
-    fn settle(&mut self, vm: &VmFd) {
+    /// Carries interrupts. `true` if the event thread is to be told that it waits for too long.
+    fn settle(&mut self, vm: &VmFd) -> bool {
         while let Some(message) = self.bus.take_message() {
             self.interrupts.deliver(vm, &message);
         }
         self.interrupts.drive_pins(vm, &self.bus);
-        let next = self.bus.next_event();
-        if next == self.armed {
-            return;
-        }
-        self.armed = next;
-        let set = match next {
-            // At least a nanosecond: zero turns a timer off.
-            Some(at) => self.timer.reset(Duration::from_nanos(at.saturating_sub(self.bus.fabric.now()).max(1)), None),
-            None => self.timer.clear(),
-        };
-        debug_assert!(set.is_ok(), "a timer takes every span");
+        let next = self.bus.next_event().unwrap_or(Nanos::MAX);
+        let sooner = next < self.armed;
+        self.armed = self.armed.min(next);
+        sooner
     }
 }
 

@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::OwnedFd;
 
 use bringup_core::pci::{BarKind, Doorbell, command, offset};
 use bringup_core::{Bus, DeviceId};
 use kvm_ioctls::{IoEventAddress, VmFd};
-use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use rustix::event::{Timespec, epoll};
 
 use crate::error::{Asked, Error};
+use crate::signal::Signal;
 
 /// The doorbells of a machine.
 #[derive(Default)]
 pub(crate) struct Doorbells {
     bells: Vec<Bell>,
     /// For each device that has some: which of them rang.
-    rang: BTreeMap<DeviceId, Epoll>,
+    rang: BTreeMap<DeviceId, OwnedFd>,
     /// Rings that came without stopping a CPU.
     pub(crate) rung: u64,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Doorbells {
 struct Bell {
     device: DeviceId,
     what: Doorbell,
-    event: EventFd,
+    event: Signal,
     /// Where it is wired now.
     address: Option<u64>,
 }
@@ -40,21 +40,23 @@ impl Doorbells {
         let all = bus.devices().flat_map(|id| bus.port(id).function().doorbells().iter().map(move |what| (id, *what)));
         let mut this = Self::default();
         for (index, (device, what)) in all.take(MOST).enumerate() {
-            let event = EventFd::new(EFD_NONBLOCK).asked_to("make an event file")?;
+            let event = Signal::new()?;
             let rang = match this.rang.entry(device) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(Epoll::new().asked_to("wait for doorbells")?),
+                Entry::Vacant(new) => {
+                    new.insert(epoll::create(epoll::CreateFlags::CLOEXEC).asked_to("wait for doorbells")?)
+                }
             };
-            let readable = EpollEvent::new(EventSet::IN, index as u64);
-            rang.ctl(ControlOperation::Add, event.as_raw_fd(), readable).asked_to("wait for a doorbell")?;
+            let number = epoll::EventData::new_u64(index as u64);
+            epoll::add(rang, &event, number, epoll::EventFlags::IN).asked_to("wait for a doorbell")?;
             this.bells.push(Bell { device, what, event, address: None });
         }
         Ok(this)
     }
 
     /// What to wait for: a number for [`ring`](Self::ring), and a file that becomes readable.
-    pub(crate) fn files(&self) -> Vec<(usize, RawFd)> {
-        self.bells.iter().enumerate().map(|(index, bell)| (index, bell.event.as_raw_fd())).collect()
+    pub(crate) fn files(&self) -> impl Iterator<Item = (usize, &Signal)> {
+        self.bells.iter().enumerate().map(|(index, bell)| (index, &bell.event))
     }
 
     /// Wires a device's doorbells to where its BARs are now.
@@ -76,7 +78,7 @@ impl Doorbells {
     /// Carries a ring to its device, if there was one.
     pub(crate) fn ring(&mut self, bus: &mut Bus, index: usize) {
         let Some(bell) = self.bells.get(index) else { return };
-        if bell.event.read().is_ok() {
+        if bell.event.take() {
             let Doorbell { bar, offset, width, value } = bell.what;
             self.rung += 1;
             bus.bar_write(bell.device, bar, offset, width, value, None);
@@ -86,10 +88,11 @@ impl Doorbells {
     /// Carries all that rang of a device before another access to it: what a CPU writes arrives in order.
     pub(crate) fn settle(&mut self, bus: &mut Bus, device: DeviceId) {
         let Some(rang) = self.rang.get(&device) else { return };
-        let mut events = [EpollEvent::default(); 16];
-        let count = rang.wait(0, &mut events).unwrap_or(0);
-        for event in events.iter().take(count) {
-            self.ring(bus, event.data() as usize);
+        let mut ready = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 16];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let count = epoll::wait(rang, &mut ready[..], Some(&now)).unwrap_or(0);
+        for event in ready.iter().take(count) {
+            self.ring(bus, event.data.u64() as usize);
         }
     }
 }
@@ -106,9 +109,9 @@ fn wire(vm: &VmFd, bell: &Bell, at: u64, on: bool) -> Result<(), kvm_ioctls::Err
     macro_rules! with {
         ($value:expr) => {
             if on {
-                vm.register_ioevent(&bell.event, &at, $value)
+                vm.register_ioevent(bell.event.file(), &at, $value)
             } else {
-                vm.unregister_ioevent(&bell.event, &at, $value)
+                vm.unregister_ioevent(bell.event.file(), &at, $value)
             }
         };
     }

@@ -100,6 +100,12 @@ impl<T> Asked<T> for Result<T, kvm_ioctls::Error> {
     }
 }
 
+impl<T> Asked<T> for Result<T, rustix::io::Errno> {
+    fn asked_to(self, what: &'static str) -> Result<T, Error> {
+        self.map_err(|why| Error::Host { what, why: why.into() })
+    }
+}
+
 impl<T> Asked<T> for Result<T, std::io::Error> {
     fn asked_to(self, what: &'static str) -> Result<T, Error> {
         self.map_err(|why| Error::Host { what, why })

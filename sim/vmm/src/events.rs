@@ -1,51 +1,56 @@
 //! The thread that waits for what no vCPU is stopped by: the devices' time, and doorbells.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
-use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 
 use crate::board::{Board, End};
 use crate::error::{Asked, Error};
 
 /// Files that are waited for.
-pub(crate) struct Events {
-    epoll: Epoll,
-}
+pub(crate) struct Events(OwnedFd);
 
 const ENDED: u64 = u64::MAX;
-const TIMER: u64 = u64::MAX - 1;
+const ALARM: u64 = u64::MAX - 1;
 
 impl Events {
     pub(crate) fn new(board: &Board) -> Result<Self, Error> {
-        let epoll = Epoll::new().asked_to("wait for events")?;
-        let add = |file: RawFd, number: u64| {
-            epoll.ctl(ControlOperation::Add, file, EpollEvent::new(EventSet::IN, number)).asked_to("wait for an event")
+        let files = epoll::create(epoll::CreateFlags::CLOEXEC).asked_to("wait for events")?;
+        let add = |file: &crate::signal::Signal, number: u64| {
+            epoll::add(&files, file, epoll::EventData::new_u64(number), epoll::EventFlags::IN)
+                .asked_to("wait for an event")
         };
-        add(board.ended.as_raw_fd(), ENDED)?;
-        let attached = board.attached();
-        add(attached.timer.as_raw_fd(), TIMER)?;
-        for (index, file) in attached.doorbells.files() {
+        add(&board.ended, ENDED)?;
+        add(&board.alarm, ALARM)?;
+        for (index, file) in board.attached().doorbells.files() {
             add(file, index as u64)?;
         }
-        drop(attached);
-        Ok(Self { epoll })
+        Ok(Self(files))
     }
 
     /// Answers events until the machine is over.
     pub(crate) fn run(&self, board: &Arc<Board>) {
-        let mut ready = [EpollEvent::default(); 32];
+        let mut ready = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 32];
         while !board.is_over() {
-            let count = match self.epoll.wait(-1, &mut ready) {
+            let until = board.until_next();
+            if until == Some(Duration::ZERO) {
+                board.work();
+                continue;
+            }
+            let until = until.and_then(|until| Timespec::try_from(until).ok());
+            let count = match epoll::wait(&self.0, &mut ready[..], until.as_ref()) {
                 Ok(count) => count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => 0,
+                Err(Errno::INTR) => 0,
                 // The files are ours and open: nothing else can be wrong with them, and without events there is no machine.
                 Err(_) => return board.end(End::Panicked),
             };
             for event in ready.iter().take(count) {
-                match event.data() {
+                match event.data.u64() {
                     ENDED => return,
-                    TIMER => board.work(),
+                    ALARM => _ = board.alarm.take(),
                     bell => board.ring(bell as usize),
                 }
             }

@@ -9,10 +9,10 @@ use kvm_bindings::{
     kvm_irq_routing_msi, kvm_msi,
 };
 use kvm_ioctls::VmFd;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::error::{Asked, Error};
 use crate::layout::line;
+use crate::signal::Signal;
 
 /// How many different messages have a route of their own; further ones are injected one by one.
 const MOST_ROUTES: usize = 512;
@@ -22,7 +22,7 @@ const MOST_ROUTES: usize = 512;
 pub(crate) struct Interrupts {
     routes: Vec<kvm_irq_routing_entry>,
     /// By address and data: what to write to.
-    messages: HashMap<(u64, u32), EventFd>,
+    messages: HashMap<(u64, u32), Signal>,
     /// The levels of [`line::PINS`], as they were last set.
     levels: [bool; 2],
     /// Messages to addresses at which no interrupt controller listens, or that KVM did not take.
@@ -58,15 +58,18 @@ impl Interrupts {
             self.messages.insert(key, event);
         }
         let sent = match self.messages.get(&key) {
-            Some(event) => event.write(1).is_ok(),
+            Some(event) => {
+                event.ring();
+                true
+            }
             None => vm.signal_msi(message_of(key)).is_ok(),
         };
         self.lost += u64::from(!sent);
     }
 
-    fn route(&mut self, vm: &VmFd, (address, data): (u64, u32)) -> Result<EventFd, Error> {
+    fn route(&mut self, vm: &VmFd, (address, data): (u64, u32)) -> Result<Signal, Error> {
         let gsi = line::COUNT + self.messages.len() as u32;
-        let event = EventFd::new(EFD_NONBLOCK).asked_to("make an event file")?;
+        let event = Signal::new()?;
         let msi = kvm_irq_routing_msi {
             address_lo: address as u32,
             address_hi: (address >> 32) as u32,
@@ -76,7 +79,7 @@ impl Interrupts {
         let u = kvm_irq_routing_entry__bindgen_ty_1 { msi };
         self.routes.push(kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_MSI, u, ..Default::default() });
         let routed =
-            self.set_routes(vm).and_then(|()| vm.register_irqfd(&event, gsi).asked_to("listen to an interrupt"));
+            self.set_routes(vm).and_then(|()| vm.register_irqfd(event.file(), gsi).asked_to("listen to an interrupt"));
         if routed.is_err() {
             self.routes.pop();
         }

@@ -23,6 +23,7 @@ mod machine;
 mod memory;
 mod power;
 mod serial;
+mod signal;
 mod vcpu;
 
 pub use board::{End, Outcome};

@@ -7,19 +7,19 @@ use std::time::Duration;
 use kvm_ioctls::VmFd;
 use vm_superio::serial::SerialEvents;
 use vm_superio::{Serial, Trigger};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::error::{Asked, Error};
 use crate::layout::line;
+use crate::signal::Signal;
 
 /// An interrupt line that a file triggers.
 #[derive(Debug)]
-pub(crate) struct Line(EventFd);
+pub(crate) struct Line(Signal);
 
 impl Line {
     fn new(vm: &VmFd, gsi: u32) -> Result<Self, Error> {
-        let event = EventFd::new(EFD_NONBLOCK).asked_to("make an event file")?;
-        vm.register_irqfd(&event, gsi).asked_to("listen to an interrupt line")?;
+        let event = Signal::new()?;
+        vm.register_irqfd(event.file(), gsi).asked_to("listen to an interrupt line")?;
         Ok(Self(event))
     }
 }
@@ -28,7 +28,8 @@ impl Trigger for Line {
     type E = io::Error;
 
     fn trigger(&self) -> io::Result<()> {
-        self.0.write(1)
+        self.0.ring();
+        Ok(())
     }
 }
 
