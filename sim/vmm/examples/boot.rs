@@ -15,19 +15,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut bus = Bus::new(BusConfig { windows: layout::windows(), ..BusConfig::quiet(memory(256 << 20)?) });
     for spec in std::env::var("DEVICES").unwrap_or_else(|_| "edu".into()).split(' ') {
         let (name, device) = registry::parse(spec)?;
-        bus.plug(&name, device)?;
+        let id = bus.plug(&name, device)?;
+        let port = bus.port(id);
+        if let Some(monitor) = bringup_monitor::for_function(port.function(), port.config()) {
+            bus.watch(id, monitor);
+        }
     }
     let settings = Settings {
         kernel: kernel.into(),
         initrd,
         command_line,
-        cpus: 1,
+        cpus: std::env::var("CPUS").map_or(Ok(1), |cpus| cpus.parse())?,
         input: None,
         output: Box::new(std::io::stdout()),
-        doorbells: true,
+        doorbells: std::env::var_os("NO_DOORBELLS").is_none(),
     };
     let outcome = Machine::new(settings, bus)?.run()?;
-    println!("{:?} after {} exits in {:?}", outcome.end, outcome.exits, outcome.up);
+    println!("{:?} after {} exits, {} rings in {:?}", outcome.end, outcome.exits, outcome.rings, outcome.up);
     for finding in &outcome.bus.fabric.findings {
         println!("{}: {}", finding.rule.id, finding.what);
     }
