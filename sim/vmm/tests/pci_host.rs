@@ -49,7 +49,7 @@ impl Machine {
         let bars =
             |function: Function| function.bar(Bar::memory32(0, 0x1000)).bar(Bar::io(1, 16)).bar(Bar::memory64(2, 32));
         for function in [bars(Function::new(0x1234, 1)), bars(Function::new(0x1234, 2)).express()] {
-            let name = format!("{:?}", function);
+            let name = format!("{function:?}");
             let id = bus.plug(&name, Box::new(Noting { function, reached: Arc::clone(&reached) })).unwrap();
             bus.config_write(id, 4, 2, 3);
         }
