@@ -9,7 +9,7 @@ use kvm_ioctls::VmFd;
 
 use crate::doorbells::Doorbells;
 use crate::error::{Error, Stuck};
-use crate::interrupts::Interrupts;
+use crate::interrupts::{Interrupted, Interrupts};
 use crate::layout::{RESET_VALUE, port};
 use crate::pci_host::{Changed, PciHost};
 use crate::power::{Asks, Power};
@@ -61,7 +61,7 @@ pub(crate) struct Attached {
 
 impl Board {
     pub(crate) fn new(vm: VmFd, bus: Bus, output: Output, doorbells: bool) -> Result<Self, Error> {
-        let interrupts = Interrupts::new(&vm)?;
+        let interrupts = Interrupts::new(&vm, &bus)?;
         let ports = Ports::new(&vm, output)?;
         let doorbells = if doorbells { Doorbells::new(&bus)? } else { Doorbells::default() };
         let attached = Attached { bus, host: PciHost::new(), doorbells, interrupts, armed: Nanos::MAX };
@@ -109,7 +109,7 @@ impl Board {
             said,
             exits: self.exits.into_inner(),
             rings: attached.doorbells.rung,
-            lost_messages: attached.interrupts.lost,
+            interrupts: attached.interrupts.counts,
             up: self.began.elapsed(),
         }
     }
@@ -273,8 +273,8 @@ pub struct Outcome {
     pub exits: u64,
     /// How often a doorbell rang without stopping one.
     pub rings: u64,
-    /// Messages to addresses where no interrupt controller is.
-    pub lost_messages: u64,
+    /// How often each device interrupted the guest, in the order of the bus.
+    pub interrupts: Vec<Interrupted>,
     /// How long it was on.
     pub up: Duration,
 }

@@ -25,14 +25,28 @@ pub(crate) struct Interrupts {
     messages: HashMap<(u64, u32), Signal>,
     /// The levels of [`line::PINS`], as they were last set.
     levels: [bool; 2],
-    /// Messages to addresses at which no interrupt controller listens, or that KVM did not take.
-    pub(crate) lost: u64,
+    /// Functions whose pin is asserted, bit by number.
+    asserted: u64,
+    /// By device.
+    pub(crate) counts: Vec<Interrupted>,
+}
+
+/// How often a device interrupted the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupted {
+    /// Messages that went to an interrupt controller.
+    pub messages: u64,
+    /// Messages to addresses at which none listens, or that KVM did not take.
+    pub lost: u64,
+    /// How often it asserted its pin.
+    pub pins: u64,
 }
 
 impl Interrupts {
     /// With the lines wired to the controllers as on a PC.
-    pub(crate) fn new(vm: &VmFd) -> Result<Self, Error> {
-        let mut this = Self { routes: wiring(), messages: HashMap::new(), levels: [false; 2], lost: 0 };
+    pub(crate) fn new(vm: &VmFd, bus: &Bus) -> Result<Self, Error> {
+        let counts = bus.devices().map(|_| Interrupted::default()).collect();
+        let mut this = Self { routes: wiring(), messages: HashMap::new(), levels: [false; 2], asserted: 0, counts };
         this.set_routes(vm)?;
         Ok(this)
     }
@@ -45,26 +59,31 @@ impl Interrupts {
 
     /// Has a message arrive.
     pub(crate) fn deliver(&mut self, vm: &VmFd, message: &Message) {
-        // Local interrupt controllers listen here (Intel SDM vol. 3, §11.11.1); with x2APIC and KVM the high half holds more of the id.
-        if message.address & 0xfff0_0000 != 0xfee0_0000 {
-            self.lost += 1;
-            return;
+        let arrived = self.send(vm, (message.address, message.data));
+        if let Some(count) = self.counts.get_mut(usize::from(message.device.0)) {
+            count.messages += u64::from(arrived);
+            count.lost += u64::from(!arrived);
         }
-        let key = (message.address, message.data);
+    }
+
+    fn send(&mut self, vm: &VmFd, key: (u64, u32)) -> bool {
+        // Local interrupt controllers listen here (Intel SDM vol. 3, §11.11.1).
+        if key.0 & 0xfff0_0000 != 0xfee0_0000 {
+            return false;
+        }
         if !self.messages.contains_key(&key)
             && self.messages.len() < MOST_ROUTES
             && let Ok(event) = self.route(vm, key)
         {
             self.messages.insert(key, event);
         }
-        let sent = match self.messages.get(&key) {
+        match self.messages.get(&key) {
             Some(event) => {
                 event.ring();
                 true
             }
             None => vm.signal_msi(message_of(key)).is_ok(),
-        };
-        self.lost += u64::from(!sent);
+        }
     }
 
     fn route(&mut self, vm: &VmFd, (address, data): (u64, u32)) -> Result<Signal, Error> {
@@ -91,8 +110,13 @@ impl Interrupts {
         if !bus.has_pins() && self.levels == [false; 2] {
             return;
         }
+        for (id, count) in bus.devices().zip(&mut self.counts) {
+            let (bit, asserted) = (1 << id.0, bus.intx(id));
+            count.pins += u64::from(asserted && self.asserted & bit == 0);
+            self.asserted = self.asserted & !bit | u64::from(asserted) << id.0;
+        }
         for (index, gsi) in line::PINS.into_iter().enumerate() {
-            let level = bus.devices().any(|id| u32::from(bus.pin_line(id)) == gsi && bus.intx(id));
+            let level = bus.devices().any(|id| u32::from(bus.pin_line(id)) == gsi && self.asserted >> id.0 & 1 != 0);
             if level != self.levels[index] && vm.set_irq_line(gsi, level).is_ok() {
                 self.levels[index] = level;
             }

@@ -28,6 +28,7 @@ mod vcpu;
 
 pub use board::{End, Outcome};
 pub use error::{Error, Stuck};
+pub use interrupts::Interrupted;
 pub use machine::{Input, Machine, Settings, Stopper};
 pub use memory::{LEAST as LEAST_MEMORY, MOST as MOST_MEMORY, memory};
 pub use serial::Output;
