@@ -187,8 +187,15 @@ impl Bus {
         }
         // The system's firmware also says which line the pin is wired to.
         if port.function.intx {
-            port.config.write(offset::INTERRUPT_LINE, 1, u32::from(10 + id.0 % 2));
+            let line = line_of(id);
+            port.config.write(offset::INTERRUPT_LINE, 1, line.into());
         }
+    }
+
+    /// The interrupt line that a function's pin is wired to, which is what firmware writes into its interrupt line register.
+    #[must_use]
+    pub fn pin_line(&self, id: DeviceId) -> u8 {
+        line_of(id)
     }
 
     /// The devices, in the order in which they were plugged in.
@@ -912,6 +919,10 @@ impl Bus {
         }
         true
     }
+}
+
+const fn line_of(id: DeviceId) -> u8 {
+    10 + (id.0 % 2) as u8
 }
 
 /// For how long a device may answer "not yet" to one access before the bus gives up, in virtual nanoseconds.

@@ -114,14 +114,13 @@ fn fadt(facs: u64, dsdt: u64) -> FADT {
     // Latencies above 100 and 1000 µs mean that there is no C2 and no C3.
     fadt.p_lvl2_lat = 0xfff.into();
     fadt.p_lvl3_lat = 0xfff.into();
-    fadt.iapc_boot_arch = (boot::LEGACY_DEVICES | boot::KEYBOARD | boot::NO_VGA | boot::NO_CMOS_CLOCK).into();
+    fadt.iapc_boot_arch = (boot::LEGACY_DEVICES | boot::NO_VGA | boot::NO_CMOS_CLOCK).into();
     fadt.finalize()
 }
 
 /// Bits of the boot architecture flags (ACPI 6.5 §5.2.9.3).
 mod boot {
     pub(super) const LEGACY_DEVICES: u16 = 1 << 0;
-    pub(super) const KEYBOARD: u16 = 1 << 1;
     pub(super) const NO_VGA: u16 = 1 << 2;
     pub(super) const NO_CMOS_CLOCK: u16 = 1 << 5;
 }
