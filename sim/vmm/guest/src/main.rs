@@ -34,7 +34,6 @@ extern crate alloc;
 mod bench;
 mod clock;
 mod fuzz;
-mod hal;
 mod interrupt;
 mod machine;
 mod pci;
@@ -71,6 +70,8 @@ struct Machine {
     interrupts: Option<Interrupts>,
     pci: Pci,
     functions: Vec<Function>,
+    /// What an address reads that no BAR has.
+    nothing: u32,
 }
 
 impl Machine {
@@ -104,6 +105,7 @@ fn start(protocol: u32, address: u64) -> ! {
     run(start, &line);
     report::end(match exit(&line) {
         Exit::Fault => {
+            report::stage("exit");
             machine::map::touch_nothing();
             Exit::Off
         }
@@ -149,14 +151,17 @@ fn run(start: Start, line: &str) {
     report::stage("pci");
     let pci = Pci::new(&start, acpi.ecam);
     let functions = pci.enumerate();
-    let mut machine = Machine { start, acpi, clock, interrupts, pci, functions };
+    let mut machine = Machine { start, acpi, clock, interrupts, pci, functions, nothing: u32::MAX };
     steps(&mut machine, line);
     asked(&machine, line);
 }
 
+/// The steps of one name.
+type Step = fn(&mut Machine);
+
 /// The steps that `tests=` names.
 fn steps(machine: &mut Machine, line: &str) {
-    let all: [(&str, fn(&mut Machine)); 6] = [
+    let all: [(&str, Step); 6] = [
         ("pci", |machine| steps_pci::list(machine)),
         ("move", steps_pci::moves),
         ("edu", |machine| steps_edu::run(machine)),

@@ -14,7 +14,7 @@ use virtio_drivers::transport::pci::PciTransport;
 use virtio_drivers::transport::pci::bus::{DeviceFunction, PciRoot};
 
 use crate::Machine;
-use crate::hal::{Bare, Configuration};
+use crate::machine::hal::{Bare, Configuration};
 use crate::pci::{self, Function, Space};
 use crate::report::{Outcome, skipped, step};
 use crate::virtio::device_type;
