@@ -53,7 +53,7 @@ use alloc::vec::Vec;
 use bringup_guest::Memory;
 use bringup_guest::acpi::Acpi;
 use bringup_guest::start::{Protocol, Start};
-use bringup_guest::words::{Exit, Word, exit, wants, words};
+use bringup_guest::words::{Exit, Word, exit, polite, wants, words};
 
 use clock::Clock;
 use interrupt::Interrupts;
@@ -72,6 +72,8 @@ struct Machine {
     functions: Vec<Function>,
     /// What an address reads that no BAR has.
     nothing: u32,
+    /// Whether the machine's checkers are to have nothing to report.
+    polite: bool,
 }
 
 impl Machine {
@@ -151,7 +153,8 @@ fn run(start: Start, line: &str) {
     report::stage("pci");
     let pci = Pci::new(&start, acpi.ecam);
     let functions = pci.enumerate();
-    let mut machine = Machine { start, acpi, clock, interrupts, pci, functions, nothing: u32::MAX };
+    let mut machine =
+        Machine { start, acpi, clock, interrupts, pci, functions, nothing: u32::MAX, polite: polite(line) };
     steps(&mut machine, line);
     asked(&machine, line);
 }
@@ -199,7 +202,7 @@ fn asked(machine: &Machine, line: &str) {
             Word::Com2(text) => report::second_line(text),
             Word::Fail => report::failed("fail", format_args!("as was asked")),
             Word::Unknown(word) => report::failed("words", format_args!("\"{word}\" is not known")),
-            Word::Tests(_) | Word::Exit(_) => {}
+            Word::Tests(_) | Word::Exit(_) | Word::Polite => {}
         }
     }
 }
