@@ -9,7 +9,7 @@ mod layout;
 mod registers;
 mod torn;
 
-use bringup_core::pci::Msix;
+use bringup_core::pci::{Doorbell, Msix};
 use bringup_core::{Access, Bar, Cx, Device, Function, InterruptMode, Refusal, Reply, Reset};
 use bringup_spec::virtio::pci::{NO_VECTOR, isr};
 use bringup_spec::virtio::{MODERN_DEVICE_BASE, TRANSITIONAL, VENDOR, device_type, feature, status};
@@ -304,6 +304,11 @@ impl Device for VirtioPci {
         };
         for capability in structures.capabilities() {
             function = function.capability(capability);
+        }
+        for index in 0..self.queues.len() as u16 {
+            // Without NOTIFICATION_DATA a kick is the queue's number, of 16 bits (§4.1.5.2).
+            let offset = NOTIFY + u64::from(index) * u64::from(self.notify_multiplier());
+            function = function.doorbell(Doorbell { bar: BAR, offset, width: 2, value: index.into() });
         }
         if let Some((last, at)) = self.shared.last() {
             let size = at.saturating_add(last.len).max(PAGE).checked_next_power_of_two().unwrap_or(1 << 63);

@@ -145,7 +145,7 @@ impl Builder {
     /// When a device is refused, or the thread has a bench.
     pub fn build(self) -> Result<Bench, BuildError> {
         let (ram, order) = take_ram(self.memory)?;
-        let mut bus = Bus::new(BusConfig { chooser: self.chooser, plan: self.plan, ram });
+        let mut bus = Bus::new(BusConfig { chooser: self.chooser, plan: self.plan, ..BusConfig::quiet(ram) });
         bus.fabric.trace.enable(self.trace);
         bus.fabric.order = order;
         let quiet = bus.fabric.choices.is_quiet();

@@ -1,5 +1,6 @@
 //! The bus: plugs devices in, enumerates them, and carries every access between CPU and device.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::choice::{Chooser, Quiet};
@@ -27,9 +28,8 @@ pub struct Bus {
     slots: Vec<Slot>,
     /// Time, choices, trace, findings, memory.
     pub fabric: Fabric,
-    next_memory32: u64,
-    next_memory64: u64,
-    next_io: u64,
+    /// What is left of them for BARs.
+    windows: Windows,
 }
 
 impl std::fmt::Debug for Bus {
@@ -46,13 +46,33 @@ pub struct BusConfig {
     pub plan: Plan,
     /// The machine's memory.
     pub ram: Ram,
+    /// Where BARs are put.
+    pub windows: Windows,
+}
+
+/// The parts of a machine's address spaces that its firmware puts BARs into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Memory below 4 GiB, for 32-bit BARs.
+    pub memory32: Range<u64>,
+    /// Memory for 64-bit BARs.
+    pub memory64: Range<u64>,
+    /// I/O ports.
+    pub io: Range<u64>,
+}
+
+impl Default for Windows {
+    /// Those of the in-process machine, whose own memory lies between the two.
+    fn default() -> Self {
+        Self { memory32: 0x8000_0000..0xfec0_0000, memory64: 0x80_0000_0000..1 << 46, io: 0xc000..0x1_0000 }
+    }
 }
 
 impl BusConfig {
     /// The friendliest machine with this memory.
     #[must_use]
     pub fn quiet(ram: Ram) -> Self {
-        Self { chooser: Box::new(Quiet), plan: Plan::default(), ram }
+        Self { chooser: Box::new(Quiet), plan: Plan::default(), ram, windows: Windows::default() }
     }
 }
 
@@ -101,9 +121,7 @@ impl Bus {
         Self {
             slots: Vec::new(),
             fabric: Fabric::new(config.chooser, config.plan, config.ram),
-            next_memory32: 0x8000_0000,
-            next_memory64: 0x80_0000_0000,
-            next_io: 0xc000,
+            windows: config.windows,
         }
     }
 
@@ -138,8 +156,8 @@ impl Bus {
 
     /// Finds addresses for a function's BARs in the windows that the machine has; `None` if one is full.
     fn place_bars(&mut self, function: &Function) -> Option<Vec<u64>> {
-        let mut next = [self.next_io, self.next_memory32, self.next_memory64];
-        let ends = [0x1_0000, 0xfec0_0000, 1 << 46];
+        let Windows { memory32, memory64, io } = &self.windows;
+        let mut left = [io.clone(), memory32.clone(), memory64.clone()];
         let mut placed = Vec::new();
         for bar in function.bars() {
             let window = match bar.kind {
@@ -148,11 +166,13 @@ impl Bus {
                 BarKind::Memory64 => 2,
             };
             let align = bar.size.max(if bar.kind == BarKind::Io { 4 } else { 4096 });
-            let at = next[window].next_multiple_of(align);
-            next[window] = at.checked_add(bar.size).filter(|end| *end <= ends[window])?;
+            let at = left[window].start.checked_next_multiple_of(align)?;
+            let end = at.checked_add(bar.size).filter(|end| *end <= left[window].end)?;
+            left[window].start = end;
             placed.push(at);
         }
-        [self.next_io, self.next_memory32, self.next_memory64] = next;
+        let [io, memory32, memory64] = left;
+        self.windows = Windows { memory32, memory64, io };
         Some(placed)
     }
 
@@ -167,8 +187,15 @@ impl Bus {
         }
         // The system's firmware also says which line the pin is wired to.
         if port.function.intx {
-            port.config.write(offset::INTERRUPT_LINE, 1, u32::from(10 + id.0 % 2));
+            let line = line_of(id);
+            port.config.write(offset::INTERRUPT_LINE, 1, line.into());
         }
+    }
+
+    /// The interrupt line that a function's pin is wired to, which is what firmware writes into its interrupt line register.
+    #[must_use]
+    pub fn pin_line(&self, id: DeviceId) -> u8 {
+        line_of(id)
     }
 
     /// The devices, in the order in which they were plugged in.
@@ -201,6 +228,13 @@ impl Bus {
     #[must_use]
     pub fn requester_id(&self, id: DeviceId) -> u16 {
         (id.0 + FIRST_SLOT) << 3
+    }
+
+    /// The device in a slot of bus 0, as the upper five bits of [`requester_id`](Self::requester_id)'s lowest byte name it.
+    #[must_use]
+    pub fn device_at(&self, slot: u8) -> Option<DeviceId> {
+        let index = u16::from(slot).checked_sub(FIRST_SLOT)?;
+        self.slots.get(usize::from(index)).map(|slot| slot.port.id)
     }
 
     /// The address and size of a BAR; `None` if the function does not have it.
@@ -887,5 +921,15 @@ impl Bus {
     }
 }
 
+const fn line_of(id: DeviceId) -> u8 {
+    10 + (id.0 % 2) as u8
+}
+
 /// For how long a device may answer "not yet" to one access before the bus gives up, in virtual nanoseconds.
 const MOST_PATIENCE: Nanos = 1_000_000_000;
+
+/// A machine may be driven by any thread, one at a time.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Bus>();
+};

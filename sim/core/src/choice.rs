@@ -101,7 +101,7 @@ impl Point {
 }
 
 /// Supplies the answers. 0 always means the friendliest behaviour.
-pub trait Chooser {
+pub trait Chooser: Send {
     /// Picks one of `options` (2 to 256) answers; an answer out of range counts as the largest one.
     fn choose(&mut self, point: Point, options: u32) -> u32;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use vm_memory::iommu::{Error as IommuError, Iotlb, IotlbIterator, IovaRange};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, Iommu, Permissions};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, Iommu, Permissions};
 
 pub(crate) use view::Logging;
 pub use view::{DeviceMemory, device_memory};
@@ -67,6 +67,8 @@ pub enum MappingKind {
     Coherent,
     /// Memory lent to the device (`dma_map_sg` and its relatives).
     Streaming,
+    /// All of the machine's memory, at its own addresses: nothing translates between device and memory.
+    Memory,
 }
 
 impl MappingKind {
@@ -76,6 +78,7 @@ impl MappingKind {
         match self {
             Self::Coherent => "coherent",
             Self::Streaming => "streaming",
+            Self::Memory => "the machine's memory",
         }
     }
 }
@@ -290,6 +293,28 @@ impl IoSpace {
         Some(iova)
     }
 
+    /// Makes all of `ram` visible at its own addresses.
+    fn map_all(&self, memory: &GuestMemoryMmap) {
+        let mut inner = self.write();
+        for region in memory.iter() {
+            let (at, len) = (region.start_addr(), region.len());
+            // The regions of one memory do not overlap: this does not fail.
+            let _ = inner.tlb.set_mapping(at, at, len as usize, Permissions::ReadWrite);
+            let mapping = Mapping {
+                iova: at.0,
+                len,
+                physical: at,
+                direction: Direction::Bidirectional,
+                kind: MappingKind::Memory,
+                place: None,
+                mapped_at: 0,
+                unmapped_at: None,
+            };
+            inner.live.insert(at.0, mapping);
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
     /// Takes the mapping that begins at `iova` away; the device faults there from now on. `None` if there is none.
     pub fn unmap(&self, iova: u64, at: Nanos) -> Option<Mapping> {
         let mut inner = self.write();
@@ -455,9 +480,19 @@ pub struct Ram {
     /// Pages below this offset were given out at least once.
     fresh: u64,
     free: Vec<(u64, u64)>,
+    /// Devices see it as it is.
+    open: bool,
 }
 
 impl Ram {
+    /// The memory of a machine whose software manages it itself, and without an IOMMU: every function reaches all of it, at the
+    /// addresses that the processors use. Nothing can be allocated from it here.
+    #[must_use]
+    pub fn open(memory: GuestMemoryMmap) -> Self {
+        let size = memory.iter().map(GuestMemoryRegion::len).sum();
+        Self { memory, size, fresh: size, free: Vec::new(), open: true }
+    }
+
     /// `size` bytes of memory at [`RAM_BASE`]. Host memory is used only for pages that are touched.
     ///
     /// # Errors
@@ -465,10 +500,10 @@ impl Ram {
     pub fn new(size: u64) -> Result<Self, vm_memory::mmap::FromRangesError> {
         let size = size.next_multiple_of(PAGE_SIZE);
         if size == 0 {
-            return Ok(Self { memory: GuestMemoryMmap::new(), size, fresh: 0, free: Vec::new() });
+            return Ok(Self { memory: GuestMemoryMmap::new(), size, fresh: 0, free: Vec::new(), open: false });
         }
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM_BASE), size as usize)])?;
-        Ok(Self { memory, size, fresh: 0, free: Vec::new() })
+        Ok(Self { memory, size, fresh: 0, free: Vec::new(), open: false })
     }
 
     /// Takes whole pages for `len` bytes, filled with `fill`; `None` when there are none left.
@@ -533,7 +568,7 @@ impl Ram {
 
     /// Makes all pages free again, for the next life on the same memory.
     pub fn recycle(&mut self) {
-        self.fresh = 0;
+        self.fresh = if self.open { self.size } else { 0 };
         self.free.clear();
     }
 

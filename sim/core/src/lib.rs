@@ -62,7 +62,7 @@ mod fabric;
 mod history;
 mod order;
 
-pub use bus::{Bus, BusConfig, PlugError};
+pub use bus::{Bus, BusConfig, PlugError, Windows};
 pub use choice::{Choices, Chooser, Point, Stream};
 pub use coverage::{Coverage, States};
 pub use device::{Access, Cx, Device, DmaError, InterruptMode, Refusal, Reply, Reset, Waker};

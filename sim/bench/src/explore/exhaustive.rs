@@ -4,10 +4,9 @@
 //! life and goes on, in the order of their number, to the lives with one deviation, with two, …: whatever is found is found
 //! with as few deviations as possible, as iterative context bounding does (Musuvathi, Qadeer, PLDI 2007).
 
-use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bringup_core::{Chooser, Point};
 
@@ -96,7 +95,19 @@ pub(super) type Log = Vec<Entry>;
 pub(super) struct Entry(Choice);
 
 /// Where a life leaves its log.
-pub(super) type Look = Rc<RefCell<Log>>;
+#[derive(Clone, Debug, Default)]
+pub(super) struct Look(Arc<Mutex<Log>>);
+
+impl Look {
+    fn note(&self, entry: Entry) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+
+    /// Takes what was left there.
+    pub(super) fn take(&self) -> Log {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// Answers 0 but for the deviations, and notes what could have been answered after them.
 #[derive(Debug)]
@@ -116,7 +127,7 @@ impl Chooser for Follow {
         self.made = self.made.saturating_add(1);
         if at >= self.from {
             let choice = Choice { point, most: (options - 1).min(255) as u8, state: self.state };
-            self.look.borrow_mut().push(Entry(choice));
+            self.look.note(Entry(choice));
             return 0;
         }
         match self.deviations.get(self.next) {

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bringup_bench::rt::{self, Barrier, Reach};
@@ -313,7 +312,7 @@ fn life(
 /// Answers from a list, then 0; keeps how many options there were.
 struct Path {
     answers: Vec<u32>,
-    taken: Rc<RefCell<Vec<(u32, u32)>>>,
+    taken: Arc<Mutex<Vec<(u32, u32)>>>,
 }
 
 impl Chooser for Path {
@@ -321,7 +320,7 @@ impl Chooser for Path {
         if matches!(point, Point::Allocation | Point::Segments) {
             return 0;
         }
-        let mut taken = self.taken.borrow_mut();
+        let mut taken = locked(&self.taken);
         let answer = self.answers.get(taken.len()).copied().unwrap_or(0);
         taken.push((answer, options));
         answer
@@ -340,11 +339,11 @@ pub(crate) fn outcomes_with(
     let mut reached = BTreeSet::new();
     let mut answers = Vec::new();
     for _ in 0..MOST_LIVES {
-        let taken: Rc<RefCell<Vec<(u32, u32)>>> = Rc::default();
+        let taken: Arc<Mutex<Vec<(u32, u32)>>> = Arc::default();
         let path = Path { answers: answers.clone(), taken: taken.clone() };
         let (outcome, _) = life(path, script, &cpu, handler);
         reached.insert(outcome);
-        let taken = taken.borrow();
+        let taken = locked(&taken);
         let Some(last) = taken.iter().rposition(|(answer, options)| answer + 1 < *options) else { return reached };
         answers = taken.iter().take(last + 1).map(|(answer, _)| *answer).collect();
         answers[last] += 1;

@@ -64,11 +64,15 @@ struct Range {
     coherent: bool,
 }
 
-/// A view of `ram` through an I/O address space of its own.
+/// A view of `ram` through an I/O address space of its own: empty at first, or all of it where devices see the memory as it is.
 #[must_use]
 pub fn device_memory(ram: &Ram) -> DeviceMemory {
+    let space = IoSpace::new();
+    if ram.open {
+        space.map_all(ram.memory());
+    }
     DeviceMemory {
-        behind: IommuMemory::new(ram.memory().clone(), IoSpace::new(), true, ()),
+        behind: IommuMemory::new(ram.memory().clone(), space, true, ()),
         known: RefCell::new(Known { generation: 0, ranges: Vec::new() }),
         logging: Cell::new(Logging::Off),
         log: RefCell::default(),

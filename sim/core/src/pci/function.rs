@@ -263,6 +263,20 @@ impl Msix {
     }
 }
 
+/// A write to a register that only says "look": it takes no effect of its own, and several of them that arrive as one, a moment
+/// late, mean what they meant. A door may carry it without stopping the CPU that makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doorbell {
+    /// The BAR, one of memory …
+    pub bar: u8,
+    /// … and the offset in it, in bytes.
+    pub offset: u64,
+    /// 1, 2, 4 or 8 bytes; a write of another width is no doorbell.
+    pub width: u8,
+    /// The value; a write of another one is no doorbell.
+    pub value: u64,
+}
+
 /// What a function is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
@@ -280,6 +294,7 @@ pub struct Function {
     pub(crate) msix: Option<Msix>,
     pub(crate) express: bool,
     pub(crate) flr: bool,
+    pub(crate) doorbells: Vec<Doorbell>,
 }
 
 /// Why a description is no PCI function.
@@ -330,6 +345,7 @@ impl Function {
             msix: None,
             express: false,
             flr: false,
+            doorbells: Vec::new(),
         }
     }
 
@@ -417,6 +433,19 @@ impl Function {
         self
     }
 
+    /// Adds a doorbell.
+    #[must_use]
+    pub fn doorbell(mut self, doorbell: Doorbell) -> Self {
+        self.doorbells.push(doorbell);
+        self
+    }
+
+    /// Its doorbells.
+    #[must_use]
+    pub fn doorbells(&self) -> &[Doorbell] {
+        &self.doorbells
+    }
+
     /// Vendor and device id.
     #[must_use]
     pub fn id(&self) -> (u16, u16) {
@@ -464,6 +493,14 @@ impl Function {
                     let what = "it does not fit in the BAR";
                     return Err(DescribeError::Register { bar: bar.index, name: register.name, what });
                 }
+            }
+        }
+        for bell in &self.doorbells {
+            let bar = self.bars.iter().find(|bar| bar.index == bell.bar && bar.kind != BarKind::Io);
+            let inside = bar
+                .is_some_and(|bar| bell.offset.checked_add(u64::from(bell.width)).is_some_and(|end| end <= bar.size));
+            if !inside || !matches!(bell.width, 1 | 2 | 4 | 8) || !bell.offset.is_multiple_of(u64::from(bell.width)) {
+                return Err(DescribeError::Bar { index: bell.bar, what: "a doorbell does not lie in it, aligned" });
             }
         }
         if let Some(msi) = self.msi

@@ -6,8 +6,8 @@ mod msi;
 
 pub use config::{ConfigChange, ConfigSpace};
 pub use function::{
-    Bar, BarKind, Capability, ConfigWindow, DescribeError, ExtendedCapability, Function, Msi, Msix, Register, Rights,
-    Widths,
+    Bar, BarKind, Capability, ConfigWindow, DescribeError, Doorbell, ExtendedCapability, Function, Msi, Msix, Register,
+    Rights, Widths,
 };
 pub use msi::{MsiState, MsixState, Raised};
 
