@@ -25,7 +25,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,7 +35,7 @@ impl Random {
 
     /// A number below `limit`; 0 when that is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.next().checked_rem(limit).unwrap_or(0)
+        self.draw().checked_rem(limit).unwrap_or(0)
     }
 }
 
@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn a_seed_gives_its_sequence_again() {
         let (mut a, mut b) = (Random::new(7), Random::new(7));
-        assert_eq!(a.next(), b.next());
-        assert_ne!(a.next(), Random::new(8).next());
+        assert_eq!(a.draw(), b.draw());
+        assert_ne!(a.draw(), Random::new(8).draw());
         assert_eq!(a.below(0), 0);
         assert!(a.below(3) < 3);
     }

@@ -113,18 +113,6 @@ impl Interrupts {
         true
     }
 
-    /// Opens the pin after its interrupt was acknowledged at the device.
-    pub(crate) fn unmask(&self, pin: u8) {
-        let index = 0x10 + 2 * u32::from(pin);
-        cpu::write_ioapic(index, cpu::read_ioapic(index) & !MASKED);
-    }
-
-    /// Closes the pin for good.
-    pub(crate) fn unroute(&self, pin: u8, vector: u8) {
-        cpu::write_ioapic(0x10 + 2 * u32::from(pin), MASKED);
-        cpu::set_one_shot(vector, None);
-    }
-
     /// Sleeps until `vector` came more than `seen` times, or `ms` have passed.
     pub(crate) fn wait(&self, vector: u8, seen: u32, ms: u64) -> bool {
         let deadline = self.clock.deadline(ms);
@@ -149,4 +137,16 @@ impl Interrupts {
 pub(crate) fn enable(lapic: &Registers) {
     lapic.write32(TASK_PRIORITY, 0);
     lapic.write32(SPURIOUS, 0x1ff);
+}
+
+/// Opens the pin after its interrupt was acknowledged at the device.
+pub(crate) fn unmask(pin: u8) {
+    let index = 0x10 + 2 * u32::from(pin);
+    cpu::write_ioapic(index, cpu::read_ioapic(index) & !MASKED);
+}
+
+/// Closes the pin for good.
+pub(crate) fn unroute(pin: u8, vector: u8) {
+    cpu::write_ioapic(0x10 + 2 * u32::from(pin), MASKED);
+    cpu::set_one_shot(vector, None);
 }

@@ -4,5 +4,6 @@
 pub(crate) mod cpu;
 pub(crate) mod dma;
 pub(crate) mod entry;
+pub(crate) mod hal;
 pub(crate) mod heap;
 pub(crate) mod map;

@@ -34,7 +34,6 @@ extern crate alloc;
 mod bench;
 mod clock;
 mod fuzz;
-mod hal;
 mod interrupt;
 mod machine;
 mod pci;
@@ -54,7 +53,7 @@ use alloc::vec::Vec;
 use bringup_guest::Memory;
 use bringup_guest::acpi::Acpi;
 use bringup_guest::start::{Protocol, Start};
-use bringup_guest::words::{Exit, Word, exit, wants, words};
+use bringup_guest::words::{Exit, Word, exit, polite, wants, words};
 
 use clock::Clock;
 use interrupt::Interrupts;
@@ -71,6 +70,10 @@ struct Machine {
     interrupts: Option<Interrupts>,
     pci: Pci,
     functions: Vec<Function>,
+    /// What an address reads that no BAR has.
+    nothing: u32,
+    /// Whether the machine's checkers are to have nothing to report.
+    polite: bool,
 }
 
 impl Machine {
@@ -104,6 +107,7 @@ fn start(protocol: u32, address: u64) -> ! {
     run(start, &line);
     report::end(match exit(&line) {
         Exit::Fault => {
+            report::stage("exit");
             machine::map::touch_nothing();
             Exit::Off
         }
@@ -149,14 +153,18 @@ fn run(start: Start, line: &str) {
     report::stage("pci");
     let pci = Pci::new(&start, acpi.ecam);
     let functions = pci.enumerate();
-    let mut machine = Machine { start, acpi, clock, interrupts, pci, functions };
+    let mut machine =
+        Machine { start, acpi, clock, interrupts, pci, functions, nothing: u32::MAX, polite: polite(line) };
     steps(&mut machine, line);
     asked(&machine, line);
 }
 
+/// The steps of one name.
+type Step = fn(&mut Machine);
+
 /// The steps that `tests=` names.
 fn steps(machine: &mut Machine, line: &str) {
-    let all: [(&str, fn(&mut Machine)); 6] = [
+    let all: [(&str, Step); 6] = [
         ("pci", |machine| steps_pci::list(machine)),
         ("move", steps_pci::moves),
         ("edu", |machine| steps_edu::run(machine)),
@@ -194,7 +202,7 @@ fn asked(machine: &Machine, line: &str) {
             Word::Com2(text) => report::second_line(text),
             Word::Fail => report::failed("fail", format_args!("as was asked")),
             Word::Unknown(word) => report::failed("words", format_args!("\"{word}\" is not known")),
-            Word::Tests(_) | Word::Exit(_) => {}
+            Word::Tests(_) | Word::Exit(_) | Word::Polite => {}
         }
     }
 }

@@ -22,8 +22,8 @@ const PATIENCE: u32 = 100_000;
 const WATCHDOG: u32 = 6_000;
 
 /// What may be watched, so that a number says it where there is no room for more.
-const STAGES: [&str; 12] =
-    ["start", "acpi", "clock", "pci", "move", "edu", "testdev", "blk", "crate", "smp", "bench", "fuzz"];
+const STAGES: [&str; 13] =
+    ["start", "acpi", "clock", "pci", "move", "edu", "testdev", "blk", "crate", "smp", "bench", "fuzz", "exit"];
 static STAGE: AtomicUsize = AtomicUsize::new(0);
 static FAILURES: AtomicU32 = AtomicU32::new(0);
 /// PM1a control's port and what powers off there: as QEMU's q35 has it until the FADT was read.
@@ -165,6 +165,11 @@ pub(crate) fn end(exit: Exit) -> ! {
         Exit::Triple => cpu::triple_fault(),
         Exit::Halt => cpu::halt(),
         Exit::Spin => cpu::spin(),
+    }
+    // Some machines take a moment.
+    let begin = cpu::time_stamp();
+    while cpu::time_stamp().wrapping_sub(begin) < 4_000_000_000 {
+        core::hint::spin_loop();
     }
     line(format_args!("still here: the machine did not end"));
     cpu::halt()

@@ -14,7 +14,7 @@ use virtio_drivers::transport::pci::PciTransport;
 use virtio_drivers::transport::pci::bus::{DeviceFunction, PciRoot};
 
 use crate::Machine;
-use crate::hal::{Bare, Configuration};
+use crate::machine::hal::{Bare, Configuration};
 use crate::pci::{self, Function, Space};
 use crate::report::{Outcome, skipped, step};
 use crate::virtio::device_type;
@@ -65,6 +65,9 @@ fn transport(machine: &Machine, function: &Function) -> Result<PciTransport, Str
 fn blk(machine: &Machine, function: &Function) -> Outcome {
     let text = |what: &str, error: virtio_drivers::Error| format!("{} {what}: {error}", function.at);
     let mut disk = VirtIOBlk::<Bare, _>::new(transport(machine, function)?).map_err(|error| text("start", error))?;
+    if disk.capacity() < SECTOR as u64 + 4 {
+        return Err(format!("{} the disk has only {} sectors", function.at, disk.capacity()));
+    }
     let mut data = vec![0; 2048];
     if disk.readonly() {
         disk.read_blocks(0, &mut data).map_err(|error| text("read", error))?;

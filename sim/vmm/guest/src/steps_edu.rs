@@ -7,7 +7,7 @@ use bringup_guest::arithmetic::pattern;
 use bringup_spec::edu::{self as spec, dma, interrupt, register, status};
 
 use crate::Machine;
-use crate::interrupt::{EDU_MSI, EDU_PIN};
+use crate::interrupt::{EDU_MSI, EDU_PIN, unmask, unroute};
 use crate::machine::cpu;
 use crate::machine::dma::Dma;
 use crate::machine::map::Registers;
@@ -40,7 +40,9 @@ pub(crate) fn run(machine: &Machine) {
         step("edu.identification", || edu.identification());
         step("edu.liveness", || edu.liveness());
         step("edu.factorial", || edu.factorial());
-        step("edu.no-master", || edu.no_master());
+        if !machine.polite {
+            step("edu.no-master", || edu.no_master());
+        }
         step("edu.dma", || edu.dma());
         step("edu.msi", || edu.msi());
         step("edu.msi-dma", || edu.msi_dma());
@@ -211,14 +213,14 @@ impl Edu<'_> {
             return Err(format!("the IOAPIC has no pin {pin}"));
         }
         let outcome = self.levels(pin);
-        interrupts.unroute(pin, EDU_PIN);
+        unroute(pin, EDU_PIN);
         self.acknowledge();
         outcome
     }
 
     fn levels(&self, pin: u8) -> Outcome {
         let interrupts = self.machine.interrupts()?;
-        interrupts.unmask(pin);
+        unmask(pin);
         if !interrupts.quiet(EDU_PIN, QUIET) {
             return Err(format!("pin {pin} interrupts without a reason"));
         }
@@ -232,12 +234,12 @@ impl Edu<'_> {
         }
         // Not acknowledged, the level is still there: opening the pin brings it again.
         let seen = cpu::interrupts(EDU_PIN);
-        interrupts.unmask(pin);
+        unmask(pin);
         if !interrupts.wait(EDU_PIN, seen, PATIENCE) {
             return Err("the level was lost without an acknowledgement".into());
         }
         let status = self.acknowledge();
-        interrupts.unmask(pin);
+        unmask(pin);
         if !interrupts.quiet(EDU_PIN, QUIET) {
             return Err("the pin interrupts after the acknowledgement".into());
         }
@@ -262,7 +264,7 @@ impl Edu<'_> {
         if !interrupts.route(pin, EDU_PIN) {
             return Err(format!("the IOAPIC has no pin {pin}"));
         }
-        interrupts.unmask(pin);
+        unmask(pin);
         self.registers.write32(register::INTERRUPT_RAISE, 0x40);
         let quiet = interrupts.quiet(EDU_PIN, QUIET);
         // Enabled again, the level that waits comes through.
@@ -270,7 +272,7 @@ impl Edu<'_> {
         self.machine.pci.command(self.function.at, 0, pci::NO_INTX);
         let came = interrupts.wait(EDU_PIN, seen, PATIENCE);
         self.acknowledge();
-        interrupts.unroute(pin, EDU_PIN);
+        unroute(pin, EDU_PIN);
         if !quiet || !came {
             return Err(format!("disabled it was quiet: {quiet}; enabled again it came: {came}"));
         }

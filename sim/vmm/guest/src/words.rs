@@ -11,14 +11,15 @@
 //! | `fuzz=SEED,N[,master]` | N random accesses: configuration space, BARs and their moves, MSI-X tables, ports; with `master` also as bus masters, which may end the program |
 //! | `echo` | waits for a line on COM1 and says it again |
 //! | `com2=TEXT` | writes TEXT and a newline to COM2 |
+//! | `polite` | leaves out what a checker of the machine would rightly report: DMA without bus mastering, a dead queue's doorbell |
 //! | `fail` | a step that fails, to see that a failure is seen |
 //! | `exit=off` | powers off through ACPI (the default) |
 //! | `exit=reset`, `exit=i8042` | resets by the FADT's register; by the keyboard controller |
 //! | `exit=triple`, `exit=halt`, `exit=spin` | triple fault; a halt without interrupts; a loop without interrupts |
 //! | `exit=fault` | reads memory that is not mapped, which is reported as a failure |
 //!
-//! Without `tests=`, all steps run that find their device, unless another of these words asks for something (`exit=` and
-//! `com2=` do not count). A word that it does not know is reported as a failure, and the rest is done.
+//! Without `tests=`, all steps run that find their device, unless another of these words asks for something (`exit=`,
+//! `com2=` and `polite` do not count). A word that it does not know is reported as a failure, and the rest is done.
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub enum Word<'a> {
     Echo,
     /// `com2=`, with the text.
     Com2(&'a str),
+    /// `polite`.
+    Polite,
     /// `fail`.
     Fail,
     /// `exit=`.
@@ -87,7 +90,7 @@ pub fn wants(line: &str, name: &str) -> bool {
     for word in words(line) {
         match word {
             Word::Tests(list) => return list.split(',').any(|step| step == name),
-            Word::Exit(_) | Word::Com2(_) => {}
+            Word::Exit(_) | Word::Com2(_) | Word::Polite => {}
             _ => something_else = true,
         }
     }
@@ -103,6 +106,12 @@ pub fn exit(line: &str) -> Exit {
         .unwrap_or(Exit::Off)
 }
 
+/// Whether the machine's checkers are to have nothing to report.
+#[must_use]
+pub fn polite(line: &str) -> bool {
+    words(line).any(|word| word == Word::Polite)
+}
+
 /// The steps that `tests=` may name.
 pub const STEPS: [&str; 8] = ["acpi", "clock", "pci", "move", "edu", "testdev", "blk", "crate"];
 
@@ -110,6 +119,7 @@ fn understand(word: &str) -> Option<Word<'_>> {
     match word {
         "smp" => return Some(Word::Smp),
         "echo" => return Some(Word::Echo),
+        "polite" => return Some(Word::Polite),
         "fail" => return Some(Word::Fail),
         _ => {}
     }
@@ -184,7 +194,9 @@ mod tests {
     #[test]
     fn another_word_replaces_the_steps_but_how_to_end_does_not() {
         assert!(!wants("fuzz=1,2", "pci"));
-        assert!(wants("exit=reset", "pci"));
+        assert!(wants("exit=reset polite", "pci"));
+        assert!(polite("exit=reset polite"));
+        assert!(!polite("exit=reset"));
         assert_eq!(exit("exit=reset exit=triple"), Exit::Triple);
     }
 

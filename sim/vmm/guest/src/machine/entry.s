@@ -97,6 +97,10 @@ long_mode:
     movl $FIRST_TSS, %ecx
     call load_task_register
     fninit
+    # What firmware left running may interrupt by the vectors of exceptions: both PICs are masked.
+    movb $0xff, %al
+    outb %al, $0x21
+    outb %al, $0xa1
     # On to ring 3.
     pushq $USER_DATA
     pushq $user_stack_top

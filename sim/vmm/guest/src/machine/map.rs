@@ -56,7 +56,7 @@ impl Registers {
     /// Maps `len` bytes from `address`, unless some of them are RAM.
     pub(crate) fn map(start: &Start, address: u64, len: u64) -> Option<Self> {
         let end = address.checked_add(len)?;
-        if address == 0 || len == 0 || start.is_memory(address, len) || end > 1 << 47 {
+        if address == 0 || len == 0 || start.is_memory(address, len) || end > physical_end() {
             return None;
         }
         map(address, end, DEVICE)?;
@@ -115,6 +115,14 @@ width!(read8, write8, u8, reg_byte, "value");
 width!(read16, write16, u16, reg, "value:x");
 width!(read32, write32, u32, reg, "value:e");
 width!(read64, write64, u64, reg, "value:r");
+
+/// One past the last physical address, as CPUID has it; an address beyond would be a reserved bit of a page table.
+fn physical_end() -> u64 {
+    if super::cpu::identify(0x8000_0000, 0)[0] < 0x8000_0008 {
+        return 1 << 36;
+    }
+    1 << (super::cpu::identify(0x8000_0008, 0)[0] & 0xff).clamp(32, 47)
+}
 
 /// How many pages of RAM above 4 GiB were given out.
 static HIGH_PAGES: AtomicUsize = AtomicUsize::new(0);

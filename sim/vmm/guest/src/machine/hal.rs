@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
-use crate::machine::dma::Dma;
+use super::dma::Dma;
 use crate::pci::{Address, Pci};
 
 /// This program as a host of drivers.
