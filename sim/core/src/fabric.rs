@@ -33,6 +33,9 @@ pub mod cost {
     pub const DMA: Nanos = 100;
 }
 
+/// How many findings are filed of one rule and one device that name no place in software.
+const MOST_WITHOUT_PLACE: usize = 64;
+
 /// An interrupt that left a device and waits for whoever runs the CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -345,7 +348,8 @@ impl Fabric {
     }
 
     /// Files a finding, with when and in what context it came up. The same rule broken at the same place again is counted, not
-    /// filed twice.
+    /// filed twice. Software without places (a guest's) can break a rule in any number of ways: of each rule and device the first 64
+    /// are filed, and the others are counted with the last of them.
     pub fn report(&mut self, mut finding: Finding) {
         let known = self.findings.iter_mut().find(|f| {
             f.rule == finding.rule
@@ -356,6 +360,13 @@ impl Fabric {
         if let Some(known) = known {
             known.times += 1;
             return;
+        }
+        if finding.place.is_none() {
+            let alike = |f: &&mut Finding| f.rule == finding.rule && f.device == finding.device && f.place.is_none();
+            if let Some(last) = self.findings.iter_mut().filter(alike).nth(MOST_WITHOUT_PLACE - 1) {
+                last.times += 1;
+                return;
+            }
         }
         finding.at = self.now;
         finding.position = self.trace.position();
