@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bringup_core::{Access, Bar, Bus, BusConfig, Cx, Device, Function, Reply, Reset};
 use bringup_vmm::{Machine, Settings, layout, memory};
 use code::{guest_code, kernel};
-use kvm_bindings::{kvm_segment, kvm_userspace_memory_region};
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_segment, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
@@ -118,7 +118,8 @@ fn bare() -> Result<Duration, kvm_ioctls::Error> {
             ram.write_obj(entry, GuestAddress(0x3000 + gib * 0x1000 + page * 8)).expect("it fits");
         }
     }
-    let vm = Kvm::new()?.create_vm()?;
+    let kvm = Kvm::new()?;
+    let vm = kvm.create_vm()?;
     vm.set_tss_address(layout::KVM_TSS as usize)?;
     vm.create_irq_chip()?;
     let host = ram.get_host_address(GuestAddress(0)).expect("memory");
@@ -132,6 +133,7 @@ fn bare() -> Result<Duration, kvm_ioctls::Error> {
     // SAFETY: the memory outlives the machine, which ends with this function.
     unsafe { vm.set_user_memory_region(region) }?;
     let mut vcpu = vm.create_vcpu(0)?;
+    vcpu.set_cpuid2(&kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?)?;
     let mut sregs = vcpu.get_sregs()?;
     let flat = |kind, l| kvm_segment {
         limit: !0,
