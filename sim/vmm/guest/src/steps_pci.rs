@@ -213,8 +213,10 @@ fn there_and_back(
 fn io_there_and_back(machine: &Machine, function: &Function, bar: &Bar, taken: &[(u64, u64)]) -> Outcome {
     let at = function.at;
     let target = free_place(WINDOW_IO.0, WINDOW_IO.1, bar.size.max(4), taken).ok_or("no free ports in the window")?;
-    let read = |port: u64| cpu::port_in::<u32>(port as u16);
+    let read = |port: u64| cpu::port_in::<u32>((port + bringup_spec::testdev::header::OFFSET) as u16);
     machine.pci.command(at, pci::IO, 0);
+    // A test has to be chosen for its offset to be read.
+    cpu::port_out((bar.address + bringup_spec::testdev::header::TEST) as u16, 0_u8);
     let before = (read(bar.address), read(target));
     machine.pci.place(at, bar, target);
     let after = (read(bar.address), read(target));
