@@ -68,7 +68,6 @@ pub(crate) fn run(machine: &Machine) {
         step("blk.masked", || with(machine, function, Notice::Message, masked));
         step("blk.poll", || with(machine, function, Notice::Poll, |disk| pass(disk, 0x22)));
         step("blk.intx", || with(machine, function, Notice::Pin(function.line), |disk| pass(disk, 0x33)));
-        step("blk.beyond", || with(machine, function, Notice::Poll, beyond));
         if has_high_memory(&machine.start) {
             step("blk.high", || with(machine, function, Notice::Poll, high));
         } else {
@@ -77,6 +76,7 @@ pub(crate) fn run(machine: &Machine) {
         if machine.polite {
             continue;
         }
+        step("blk.beyond", || with(machine, function, Notice::Poll, beyond));
         step("blk.reset", || with(machine, function, Notice::Poll, reset));
     }
     if !found {
@@ -116,7 +116,7 @@ impl<'a> Disk<'a> {
             unmask(pin);
         }
         transport.go();
-        let capacity = transport.config64(0).ok_or("the device has no configuration")?;
+        let capacity = transport.config64(0).ok_or("the device has no steady configuration")?;
         let headers = Dma::new(4096).ok_or("no memory")?;
         let mut disk = Self {
             machine,
