@@ -87,6 +87,8 @@ pub struct Port {
     pub(crate) wake_delayed: bool,
     /// Interrupts that it raised and that its monitor was not told of yet; `None` if there is no monitor.
     pub(crate) raised: Option<Vec<Option<u16>>>,
+    /// See [`held_back`](Self::held_back).
+    pub(crate) held_back: u64,
 }
 
 /// For each of the first 1024 dwords of a BAR the register that fills it.
@@ -135,6 +137,7 @@ impl Port {
             memory_is_open: false,
             wake_delayed: false,
             raised: None,
+            held_back: 0,
             function,
         }
     }
@@ -200,6 +203,19 @@ impl Port {
     #[must_use]
     pub fn function(&self) -> &Function {
         &self.function
+    }
+
+    /// How often it raised a vector that was masked: the message waits, and goes out when the vector is unmasked.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        self.held_back
+    }
+
+    /// How many vectors have a message that waits.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        let msi = self.msi.as_ref().map_or(0, MsiState::waiting);
+        msi + self.msix.as_ref().map_or(0, MsixState::waiting)
     }
 
     /// Whether the pin is asserted and allowed to be seen.
@@ -612,6 +628,7 @@ impl Fabric {
                 self.emit(port, Message { device: port.id, vector, address, data, stamp });
             }
             Some(Raised::Pended) => {
+                port.held_back += 1;
                 self.cover(Coverage::MaskedPended);
                 self.operation(|| Event::Pended { device: port.id, vector });
             }

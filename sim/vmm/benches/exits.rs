@@ -1,7 +1,10 @@
 //! What a guest's access to a device costs: from the guest to the device's register and back, against a loop that does nothing but run
 //! the vCPU. `cargo bench -p bringup-vmm --bench exits` prints the ratio of the two, measured in turn in one run.
 
-#![expect(unsafe_code, reason = "guests are assembly between two labels of this program, and memory of it is mapped into one")]
+#![expect(
+    unsafe_code,
+    reason = "guests are assembly between two labels of this program, and memory of it is mapped into one"
+)]
 
 #[path = "../tests/kvm/code.rs"]
 mod code;
@@ -130,7 +133,17 @@ fn bare() -> Result<Duration, kvm_ioctls::Error> {
     unsafe { vm.set_user_memory_region(region) }?;
     let mut vcpu = vm.create_vcpu(0)?;
     let mut sregs = vcpu.get_sregs()?;
-    let flat = |kind, l| kvm_segment { limit: !0, selector: 8, type_: kind, present: 1, s: 1, l, db: 1 - l, g: 1, ..Default::default() };
+    let flat = |kind, l| kvm_segment {
+        limit: !0,
+        selector: 8,
+        type_: kind,
+        present: 1,
+        s: 1,
+        l,
+        db: 1 - l,
+        g: 1,
+        ..Default::default()
+    };
     sregs.cs = flat(0xb, 1);
     for segment in [&mut sregs.ds, &mut sregs.es, &mut sregs.ss] {
         *segment = flat(3, 0);
@@ -181,5 +194,8 @@ fn main() {
     };
     let (bare, ours) = (median(&mut all_bare), median(&mut all_ours));
     println!("exit to a loop that does nothing, and back   {bare:>10.2?}");
-    println!("exit to a device's register, and back        {ours:>10.2?}   ratio {:.2}", ours.as_secs_f64() / bare.as_secs_f64());
+    println!(
+        "exit to a device's register, and back        {ours:>10.2?}   ratio {:.2}",
+        ours.as_secs_f64() / bare.as_secs_f64()
+    );
 }

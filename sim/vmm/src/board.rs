@@ -189,9 +189,11 @@ impl Board {
     /// Time has come: devices work, what was delayed arrives. Bounded, so that vCPUs get the lock in between.
     pub(crate) fn work(&self) {
         const MOST: usize = 64;
-        self.access(|attached, _| {
+        self.access(|attached, vm| {
             for _ in 0..MOST {
                 if attached.bus.arrive() {
+                    // It may have been a write that moved a BAR.
+                    attached.follow_all(vm);
                     continue;
                 }
                 match attached.bus.due_device() {
@@ -243,6 +245,12 @@ impl Attached {
         {
             // What rang before the change is still of before it.
             self.doorbells.settle(&mut self.bus, device);
+            self.doorbells.follow(vm, &self.bus, device);
+        }
+    }
+
+    fn follow_all(&mut self, vm: &VmFd) {
+        for device in self.bus.devices() {
             self.doorbells.follow(vm, &self.bus, device);
         }
     }

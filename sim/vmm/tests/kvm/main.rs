@@ -5,4 +5,6 @@
 mod code;
 mod devices;
 mod ends;
+mod guest;
+mod program;
 mod stand;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bringup_core::{Bus, BusConfig, Device};
@@ -36,7 +37,8 @@ impl Write for Console {
 
 /// A machine in the making.
 pub(crate) struct Stand {
-    code: &'static [u8],
+    kernel: Vec<u8>,
+    command_line: String,
     bus: Bus,
     input: Option<OwnedFd>,
     cpus: u8,
@@ -45,13 +47,43 @@ pub(crate) struct Stand {
 }
 
 impl Stand {
-    pub(crate) fn new(code: &'static [u8]) -> Self {
-        let bus = Bus::new(BusConfig { windows: layout::windows(), ..BusConfig::quiet(memory(16 << 20).unwrap()) });
-        Self { code, bus, input: None, cpus: 1, doorbells: true, console: Console::default() }
+    /// One for a guest of a few instructions.
+    pub(crate) fn new(code: &[u8]) -> Self {
+        Self::with(kernel(code), "")
     }
 
-    pub(crate) fn device(mut self, name: &str, device: impl Device + 'static) -> Self {
-        self.bus.plug(name, Box::new(device)).unwrap();
+    /// One for a kernel from a file.
+    pub(crate) fn booting(kernel: &Path, command_line: &str) -> Self {
+        Self::with(std::fs::read(kernel).unwrap(), command_line)
+    }
+
+    fn with(kernel: Vec<u8>, command_line: &str) -> Self {
+        let command_line = command_line.to_owned();
+        let (bus, console) = (bus(16 << 20), Console::default());
+        Self { kernel, command_line, bus, input: None, cpus: 1, doorbells: true, console }
+    }
+
+    pub(crate) fn device(self, name: &str, device: impl Device + 'static) -> Self {
+        self.boxed(name, Box::new(device))
+    }
+
+    /// Under a name like `name` that is not taken yet, with the monitor that its kind has.
+    pub(crate) fn boxed(mut self, name: &str, device: Box<dyn Device>) -> Self {
+        let taken = |name: &str| self.bus.find(name).is_some();
+        let name =
+            (1..).map(|n| if n == 1 { name.to_owned() } else { format!("{name}-{n}") }).find(|name| !taken(name));
+        let id = self.bus.plug(&name.unwrap(), device).unwrap();
+        let port = self.bus.port(id);
+        if let Some(monitor) = bringup_monitor::for_function(port.function(), port.config()) {
+            self.bus.watch(id, monitor);
+        }
+        self
+    }
+
+    /// With so much memory. Before the devices.
+    pub(crate) fn memory(mut self, bytes: u64) -> Self {
+        assert_eq!(self.bus.devices().count(), 0, "memory comes first");
+        self.bus = bus(bytes);
         self
     }
 
@@ -74,11 +106,11 @@ impl Stand {
     pub(crate) fn build(self) -> Option<Machine> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kernel");
-        std::fs::write(&path, kernel(self.code)).unwrap();
+        std::fs::write(&path, self.kernel).unwrap();
         let settings = Settings {
             kernel: path,
             initrd: Vec::new(),
-            command_line: String::new(),
+            command_line: self.command_line,
             cpus: self.cpus,
             input: self.input.map(|file| Input { file, escape: false }),
             output: Box::new(self.console),
@@ -98,4 +130,8 @@ impl Stand {
     pub(crate) fn run(self) -> Option<Outcome> {
         self.build().map(|machine| machine.run().unwrap())
     }
+}
+
+fn bus(bytes: u64) -> Bus {
+    Bus::new(BusConfig { windows: layout::windows(), ..BusConfig::quiet(memory(bytes).unwrap()) })
 }
