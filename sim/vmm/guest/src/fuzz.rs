@@ -47,16 +47,12 @@ struct Fuzz<'a> {
 fn go(machine: &Machine, seed: u64, count: u64, master: bool) -> Outcome {
     // Intel's chipset (on QEMU's q35) has registers that move ECAM and power-off away from under us.
     let functions: Vec<Function> = machine.functions.iter().filter(|found| found.vendor != 0x8086).cloned().collect();
-    for function in &functions {
-        machine.pci.command(
-            function.at,
-            pci::MEMORY | pci::IO | if master { pci::MASTER } else { 0 },
-            if master { 0 } else { pci::MASTER },
-        );
-    }
     let mut fuzz = Fuzz { machine, functions, random: Random::new(seed), master };
     let mut done = [0_u64; 6];
-    for _ in 0..count {
+    for index in 0..count {
+        if index % 256 == 0 {
+            fuzz.put_back();
+        }
         // One step may not last as long as the watchdog lets a whole step last.
         cpu::set_watchdog(6_000);
         let which = fuzz.random.below(100);
@@ -90,6 +86,17 @@ fn go(machine: &Machine, seed: u64, count: u64, master: bool) -> Outcome {
 }
 
 impl Fuzz<'_> {
+    /// Puts all BARs where they were at first and lets them decode, so that there is something behind them again.
+    fn put_back(&self) {
+        let master = if self.master { pci::MASTER } else { 0 };
+        for function in &self.functions {
+            for bar in &function.bars {
+                self.machine.pci.place(function.at, bar, bar.address);
+            }
+            self.machine.pci.command(function.at, pci::MEMORY | pci::IO | master, pci::MASTER & !master);
+        }
+    }
+
     fn value(&mut self) -> u64 {
         match self.random.below(4) {
             0 => self.random.draw(),
@@ -240,7 +247,8 @@ impl Fuzz<'_> {
         if bar.space == Space::Memory64 {
             Pci::port_write32(at, offset + 4, (address >> 32) as u32);
         }
-        let command = u32::from(pci::MEMORY | pci::IO) & self.random.draw() as u32;
+        let all = u32::from(pci::MEMORY | pci::IO);
+        let command = if self.random.below(4) == 0 { all & self.random.draw() as u32 } else { all };
         Pci::port_write32(at, 4, command | if self.master { u32::from(pci::MASTER) } else { 0 });
         3
     }

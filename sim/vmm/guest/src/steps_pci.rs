@@ -104,17 +104,37 @@ fn absent(machine: &Machine) -> Outcome {
     Ok(format!("{free} reads all ones"))
 }
 
-/// A register that can be read at any time and says the same each time: BAR and offset, and how wide.
-fn answer(machine: &Machine, function: &Function) -> Option<(u8, u64)> {
-    match (function.vendor, function.device) {
-        (bringup_spec::edu::VENDOR, bringup_spec::edu::DEVICE) => Some((0, 0)),
-        (bringup_spec::virtio::VENDOR, _) => {
-            let (bar, offset, _) =
-                virtio::structure(&machine.pci, function, bringup_spec::virtio::pci::cfg_type::COMMON)?;
-            // The word that holds config_msix_vector and num_queues.
-            Some((bar, u64::from(offset) + bringup_spec::virtio::pci::common::CONFIG_MSIX_VECTOR))
+/// A register that can be read at any time and says the same each time.
+#[derive(Clone, Copy)]
+struct Answer {
+    bar: u8,
+    offset: u64,
+    wide: bool,
+}
+
+impl Answer {
+    /// edu's identification, or how many queues a virtio device has.
+    fn of(machine: &Machine, function: &Function) -> Option<Self> {
+        match (function.vendor, function.device) {
+            (bringup_spec::edu::VENDOR, bringup_spec::edu::DEVICE) => Some(Self { bar: 0, offset: 0, wide: true }),
+            (bringup_spec::virtio::VENDOR, _) => {
+                let (bar, offset, _) =
+                    virtio::structure(&machine.pci, function, bringup_spec::virtio::pci::cfg_type::COMMON)?;
+                let offset = u64::from(offset) + bringup_spec::virtio::pci::common::NUM_QUEUES;
+                Some(Self { bar, offset, wide: false })
+            }
+            _ => None,
         }
-        _ => None,
+    }
+
+    /// Reads it, at one place or another.
+    fn read(self, registers: &Registers) -> u32 {
+        if self.wide { registers.read32(self.offset) } else { registers.read16(self.offset).into() }
+    }
+
+    /// What it would read as where nothing is.
+    fn nothing(self, machine: &Machine) -> u32 {
+        if self.wide { machine.nothing } else { machine.nothing & 0xffff }
     }
 }
 
@@ -128,13 +148,13 @@ pub(crate) fn moves(machine: &mut Machine) {
     step("move.nothing", || nothing(machine, &taken));
     let mut moved = false;
     for function in &machine.functions {
-        if let Some((index, offset)) = answer(machine, function) {
+        if let Some(answer) = Answer::of(machine, function) {
             moved = true;
-            step("move.decode", || decode(machine, function, index, offset));
-            if let Some(bar) = function.bar(index) {
-                step("move.below", || there_and_back(machine, function, bar, offset, WINDOW32, &taken));
+            step("move.decode", || decode(machine, function, answer));
+            if let Some(bar) = function.bar(answer.bar) {
+                step("move.below", || there_and_back(machine, function, bar, answer, WINDOW32, &taken));
                 if bar.space == Space::Memory64 {
-                    step("move.above", || there_and_back(machine, function, bar, offset, WINDOW64, &taken));
+                    step("move.above", || there_and_back(machine, function, bar, answer, WINDOW64, &taken));
                 }
             }
         }
@@ -165,16 +185,16 @@ fn registers(machine: &Machine, address: u64, size: u64) -> Result<Registers, St
     Registers::map(&machine.start, address, size).ok_or_else(|| format!("cannot map {size:#x} bytes at {address:#x}"))
 }
 
-fn decode(machine: &Machine, function: &Function, index: u8, offset: u64) -> Outcome {
-    let bar = function.bar(index).ok_or_else(|| format!("{} has no BAR {index}", function.at))?;
+fn decode(machine: &Machine, function: &Function, answer: Answer) -> Outcome {
+    let bar = function.bar(answer.bar).ok_or_else(|| format!("{} has no BAR {}", function.at, answer.bar))?;
     let here = registers(machine, bar.address, bar.size)?;
     machine.pci.command(function.at, pci::MEMORY, 0);
-    let on = here.read32(offset);
+    let on = answer.read(&here);
     machine.pci.command(function.at, 0, pci::MEMORY);
-    let off = here.read32(offset);
+    let off = answer.read(&here);
     machine.pci.command(function.at, pci::MEMORY, 0);
-    let again = here.read32(offset);
-    if on == off || off != machine.nothing || again != on {
+    let again = answer.read(&here);
+    if on == off || off != answer.nothing(machine) || again != on {
         return Err(format!("{} decoding on {on:#x}, off {off:#x}, on again {again:#x}", function.at));
     }
     Ok(format!("{} answers {on:#x} while memory decoding is on, {off:#x} while it is off", function.at))
@@ -184,7 +204,7 @@ fn there_and_back(
     machine: &Machine,
     function: &Function,
     bar: &Bar,
-    offset: u64,
+    answer: Answer,
     window: (u64, u64),
     taken: &[(u64, u64)],
 ) -> Outcome {
@@ -193,14 +213,14 @@ fn there_and_back(
     let old = registers(machine, bar.address, bar.size)?;
     let new = registers(machine, target, bar.size)?;
     machine.pci.command(at, pci::MEMORY, 0);
-    let before = (old.read32(offset), new.read32(offset));
+    let before = (answer.read(&old), answer.read(&new));
     machine.pci.place(at, bar, target);
-    let after = (old.read32(offset), new.read32(offset));
+    let after = (answer.read(&old), answer.read(&new));
     let says = machine.pci.bars(at).iter().find(|now| now.index == bar.index).map(|now| now.address);
     machine.pci.place(at, bar, bar.address);
-    let back = (old.read32(offset), new.read32(offset));
+    let back = (answer.read(&old), answer.read(&new));
     let value = before.0;
-    let nothing = machine.nothing;
+    let nothing = answer.nothing(machine);
     if value == nothing || before.1 != nothing || after != (nothing, value) || back != before || says != Some(target) {
         return Err(format!(
             "{at} bar{} from {:#x} to {target:#x}: old and new place read {before:x?} before, {after:x?} moved, {back:x?} back, register {says:x?}",
@@ -213,8 +233,10 @@ fn there_and_back(
 fn io_there_and_back(machine: &Machine, function: &Function, bar: &Bar, taken: &[(u64, u64)]) -> Outcome {
     let at = function.at;
     let target = free_place(WINDOW_IO.0, WINDOW_IO.1, bar.size.max(4), taken).ok_or("no free ports in the window")?;
-    let read = |port: u64| cpu::port_in::<u32>(port as u16);
+    let read = |port: u64| cpu::port_in::<u32>((port + bringup_spec::testdev::header::OFFSET) as u16);
     machine.pci.command(at, pci::IO, 0);
+    // A test has to be chosen for its offset to be read.
+    cpu::port_out((bar.address + bringup_spec::testdev::header::TEST) as u16, 0_u8);
     let before = (read(bar.address), read(target));
     machine.pci.place(at, bar, target);
     let after = (read(bar.address), read(target));

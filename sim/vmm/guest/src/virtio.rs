@@ -16,7 +16,9 @@ const DRIVER: u8 = 2;
 const DRIVER_OK: u8 = 4;
 const FEATURES_OK: u8 = 8;
 /// Feature bit 32.
-pub(crate) const VERSION_1: u64 = 1 << 32;
+const VERSION_1: u64 = 1 << 32;
+/// Feature bit 33: addresses are what the platform says; here they are physical ones in either case.
+const ACCESS_PLATFORM: u64 = 1 << 33;
 /// No vector.
 pub(crate) const NO_VECTOR: u16 = 0xffff;
 
@@ -103,7 +105,7 @@ impl Transport {
         if offered & VERSION_1 == 0 {
             return Err(format!("the device does not offer VERSION_1, only {offered:#x}"));
         }
-        let accepted = offered & wanted | VERSION_1;
+        let accepted = offered & (wanted | ACCESS_PLATFORM) | VERSION_1;
         for half in [0, 1] {
             self.common.write32(common::DRIVER_FEATURE_SELECT, half);
             self.common.write32(common::DRIVER_FEATURE, (accepted >> (32 * half)) as u32);
@@ -144,11 +146,19 @@ impl Transport {
         self.isr.read8(0)
     }
 
-    /// 64 bits of the device's own configuration, as two of 32.
+    /// 64 bits of the device's own configuration, as two of 32, of one generation (virtio 1.4 §2.5.3).
     pub(crate) fn config64(&self, offset: u64) -> Option<u64> {
-        let device = self.device?;
-        (offset + 8 <= device.len())
-            .then(|| u64::from(device.read32(offset)) | u64::from(device.read32(offset + 4)) << 32)
+        let device = self.device.filter(|device| offset + 8 <= device.len())?;
+        let generation = || self.common.read8(common::CONFIG_GENERATION);
+        // A device that changes all the time is not waited for.
+        for _ in 0..1000 {
+            let before = generation();
+            let value = u64::from(device.read32(offset)) | u64::from(device.read32(offset + 4)) << 32;
+            if generation() == before {
+                return Some(value);
+            }
+        }
+        None
     }
 
     /// Sets queue `index` up with a ring of at most `size`, and this MSI-X vector.
@@ -198,7 +208,10 @@ impl Transport {
         msix.set(0, machine.interrupts()?.message(crate::interrupt::CONFIG), false);
         msix.set(entry, machine.interrupts()?.message(vector), false);
         self.common.write16(common::CONFIG_MSIX_VECTOR, 0);
-        Ok(entry)
+        match self.common.read16(common::CONFIG_MSIX_VECTOR) {
+            0 => Ok(entry),
+            other => Err(format!("the configuration wants vector 0, has {other:#x}")),
+        }
     }
 }
 

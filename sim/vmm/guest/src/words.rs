@@ -11,7 +11,7 @@
 //! | `fuzz=SEED,N[,master]` | N random accesses: configuration space, BARs and their moves, MSI-X tables, ports; with `master` also as bus masters, which may end the program |
 //! | `echo` | waits for a line on COM1 and says it again |
 //! | `com2=TEXT` | writes TEXT and a newline to COM2 |
-//! | `polite` | leaves out what a checker of the machine would rightly report: DMA without bus mastering, a dead queue's doorbell |
+//! | `polite` | leaves out what a checker of the machine would rightly report: DMA without bus mastering, a read past a disk's end, a dead queue's doorbell |
 //! | `fail` | a step that fails, to see that a failure is seen |
 //! | `exit=off` | powers off through ACPI (the default) |
 //! | `exit=reset`, `exit=i8042` | resets by the FADT's register; by the keyboard controller |

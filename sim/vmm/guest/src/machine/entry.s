@@ -294,6 +294,9 @@ report:
     iretq
 
 gate_entered:
+    # An exit between the exception and what follows: some KVM takes MMIO right after an exception for MMIO of its delivery.
+    xorl %eax, %eax
+    cpuid
     popq %rdx
     popq %rcx
     popq %rbx
