@@ -39,6 +39,8 @@ pub struct VirtioMonitor {
     life: Life,
     kind: Kind,
     removed: bool,
+    /// News of several queues; kept for its memory.
+    gathered: Vec<(u16, News)>,
 }
 
 impl VirtioMonitor {
@@ -47,7 +49,7 @@ impl VirtioMonitor {
     pub fn new(function: &Function, config: &ConfigSpace) -> Option<Self> {
         let layout = Layout::parse(function, config)?;
         let kind = Kind::new(layout.device_type);
-        Some(Self { layout, life: Life::default(), kind, removed: false })
+        Some(Self { layout, life: Life::default(), kind, removed: false, gathered: Vec::new() })
     }
 
     fn read(&mut self, sight: &mut Sight<'_>, at: Access, value: u64) {
@@ -116,7 +118,7 @@ impl VirtioMonitor {
         phase: ring::Phase,
         mut show: impl FnMut(&mut Ring, &mut Sight<'_>, ring::Phase) -> News,
     ) {
-        let mut all = Vec::new();
+        let mut all = std::mem::take(&mut self.gathered);
         for at in (0..self.life.live.len()).rev() {
             let Some(index) = self.life.live.get(at).copied() else { return };
             let Some(ring) = self.life.ring_mut(index) else { continue };
@@ -128,9 +130,10 @@ impl VirtioMonitor {
         for (index, _) in all.iter().filter(|(_, news)| news.missed) {
             self.kind.missed(&self.life.facts(), *index);
         }
-        for (index, news) in all {
+        for (index, news) in all.drain(..) {
             self.pass_on(sight, index, news);
         }
+        self.gathered = all;
     }
 
     /// The CPU accessed watched memory: that of one queue, or what several may have in their chains.

@@ -71,10 +71,11 @@ impl Credit {
         self.kicks = self.kicks.saturating_add(std::mem::take(&mut self.settled));
     }
 
-    /// A kick came. `false` if none may.
+    /// A kick came. `false` if none may; then it came for chains for which none was wanted.
     pub(in crate::virtio) fn take(&mut self) -> bool {
         let right = self.kicks > 0;
-        self.kicks = self.kicks.saturating_sub(1);
+        let from = if right { &mut self.kicks } else { &mut self.settled };
+        *from = from.saturating_sub(1);
         right
     }
 }
