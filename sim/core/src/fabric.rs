@@ -187,6 +187,12 @@ impl Port {
         self.memory.iommu()
     }
 
+    /// Memory as its device sees it, for a device that is not on the bus itself: what is done through it counts as the device's.
+    #[must_use]
+    pub fn memory(&self) -> &DeviceMemory {
+        &self.memory
+    }
+
     /// Its configuration space, to look at; accesses that count as such go through the bus.
     #[must_use]
     pub fn config(&self) -> &ConfigSpace {
@@ -257,6 +263,9 @@ pub struct Fabric {
     pub watched: Watched,
     /// The memory model.
     pub order: Order,
+    /// Processors run while devices work: what a device gives back its driver may have taken, and used again, before the device is
+    /// done. So it is where processors have threads of their own; it is not where they are called in turn.
+    pub concurrent: bool,
     /// What the devices are called, by id.
     pub(crate) names: Vec<String>,
     /// The earliest wake-up that a device asked for; the end of time if none did.
@@ -290,6 +299,7 @@ impl Fabric {
             could_see: States::USUAL,
             watched: Watched::default(),
             order: Order::default(),
+            concurrent: false,
             names: Vec::new(),
             next_wake: Nanos::MAX,
             rung: Arc::default(),
@@ -563,6 +573,7 @@ impl Fabric {
             self.settle_order(port);
         }
         self.device_loaded(port.id, at.0, into.len());
+        port.memory.keep(iova, into.len(), Permissions::Read);
         self.ram.memory().read_slice(into, at).map_err(|_| DmaError::Fault)?;
         self.spoil(applied, into);
         Ok(())
@@ -586,6 +597,7 @@ impl Fabric {
             self.settle_order(port);
         }
         self.device_stores(at.0, from.len());
+        port.memory.keep(iova, from.len(), Permissions::Write);
         if let Some(Behaviour::Corrupt | Behaviour::Choose) = applied.map(|a| a.behaviour) {
             let mut spoilt = from.to_vec();
             self.spoil(applied, &mut spoilt);

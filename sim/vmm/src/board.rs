@@ -60,7 +60,8 @@ pub(crate) struct Attached {
 }
 
 impl Board {
-    pub(crate) fn new(vm: VmFd, bus: Bus, output: Output, doorbells: bool) -> Result<Self, Error> {
+    pub(crate) fn new(vm: VmFd, mut bus: Bus, output: Output, doorbells: bool) -> Result<Self, Error> {
+        bus.fabric.concurrent = true;
         let interrupts = Interrupts::new(&vm, &bus)?;
         let ports = Ports::new(&vm, output)?;
         let doorbells = if doorbells { Doorbells::new(&bus)? } else { Doorbells::default() };
