@@ -81,6 +81,8 @@ impl Guest<'_> {
             // A shell's last command is nobody's failure.
             Purpose::Shell => "if type cttyhack >/dev/null 2>&1; then setsid cttyhack sh -l; else sh -l; fi".into(),
         });
+        // What was printed is out before that is said: setting a terminal up waits for it.
+        lines.push("stty opost 2>/dev/null < /dev/console".into());
         lines.push(format!("say '{DONE}'"));
         for module in modules.iter().rev().filter(|_| self.unloads) {
             let name = module.strip_suffix(".ko").unwrap_or(module).replace('-', "_");
