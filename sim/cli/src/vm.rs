@@ -6,7 +6,7 @@ mod report;
 pub(crate) mod verdict;
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 
 use bringup_core::{Finding, Plan, Severity};
@@ -43,7 +43,9 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
         Some(path) => PlanText { given: path.display().to_string(), text: read_text(path)? }.parse()?,
         None => Plan::default(),
     };
-    File::open(&args.kernel).map_err(|error| Failure::file("read", &args.kernel, &error))?;
+    // Before anything is made for it.
+    let readable = File::open(&args.kernel).and_then(|mut kernel| kernel.read(&mut [0]));
+    readable.map_err(|error| Failure::file("read", &args.kernel, &error))?;
     let purpose = args.purpose();
     let (initrd, more) = args.initrd(purpose)?;
     // With commands it is the work that is wanted, not how the kernel boots.

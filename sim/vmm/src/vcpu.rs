@@ -38,6 +38,9 @@ impl Vcpu {
     /// Makes vCPU `id`. Number 0 starts at `start`; the others wait until they are woken by INIT and SIPI.
     pub(crate) fn new(vm: &VmFd, model: &Model, id: u8, start: Start) -> Result<Self, Error> {
         let fd = vm.create_vcpu(id.into()).asked_to("make a vCPU")?;
+        // The host's own rate (0). A host that measured it again after KVM had started may have a stale one there, which KVM refuses
+        // half-way: the TSC deadline timer never fires then. Where there is no such call the rate is right.
+        let _ = fd.set_tsc_khz(0);
         let cpuid = cpuid::for_cpu(model.cpuid.clone(), id, model.cpus, model.deadline_timer);
         fd.set_cpuid2(&cpuid).asked_to("give a vCPU its CPUID")?;
         registers::set_msrs(&fd)?;

@@ -23,6 +23,7 @@ impl Busybox {
             None => {
                 let folders = std::env::var_os("PATH").unwrap_or_default();
                 std::env::split_paths(&folders)
+                    .filter(|folder| !folder.as_os_str().is_empty())
                     .map(|folder| folder.join("busybox"))
                     .find(|file| file.is_file())
                     .ok_or_else(|| Failure::new(format_args!("no busybox on the PATH: {WHERE}")))?

@@ -31,8 +31,10 @@ pub(crate) enum Channel {
     Console,
 }
 
-/// What stands before the status.
+/// What stands before the status on the console, …
 const STATUS: &str = "--- bringup: status ";
+/// … and on the second serial port.
+const STATUS_WORD: &str = "bringup-status=";
 
 /// The status that a line of the console says.
 pub(crate) fn status_on_console(line: &str) -> Option<i32> {
@@ -41,7 +43,7 @@ pub(crate) fn status_on_console(line: &str) -> Option<i32> {
 
 /// The status that came over the second serial port.
 pub(crate) fn status_on_channel(said: &[u8]) -> Option<i32> {
-    String::from_utf8_lossy(said).lines().rev().find_map(|line| line.trim().strip_prefix(STATUS)?.trim().parse().ok())
+    String::from_utf8_lossy(said).lines().rev().find_map(|line| line.trim().strip_prefix(STATUS_WORD)?.parse().ok())
 }
 
 /// Where the init lies.
@@ -79,6 +81,8 @@ impl Guest<'_> {
             // A shell's last command is nobody's failure.
             Purpose::Shell => "if type cttyhack >/dev/null 2>&1; then setsid cttyhack sh -l; else sh -l; fi".into(),
         });
+        // What was printed is out before that is said: setting a terminal up waits for it.
+        lines.push("stty opost 2>/dev/null < /dev/console".into());
         lines.push(format!("say '{DONE}'"));
         for module in modules.iter().rev().filter(|_| self.unloads) {
             let name = module.strip_suffix(".ko").unwrap_or(module).replace('-', "_");
@@ -87,7 +91,7 @@ impl Guest<'_> {
         lines.push(format!("say '{END}'"));
         lines.push(match self.channel {
             Channel::Serial => format!(
-                "if [ -c /dev/ttyS1 ]; then echo \"{STATUS}$status\" > /dev/ttyS1; \
+                "if [ -c /dev/ttyS1 ]; then echo {STATUS_WORD}$status > /dev/ttyS1; \
                  else echo 'bringup: this kernel has no second serial port, /dev/ttyS1, to say the status by'; fi"
             ),
             Channel::Console => format!("echo; echo \"{STATUS}$status\""),
@@ -120,8 +124,8 @@ mod tests {
 
     #[test]
     fn status_is_found_among_what_else_came_over_the_channel() {
-        assert_eq!(status_on_channel(b"noise\r\n--- bringup: status 3\r\n"), Some(3));
-        assert_eq!(status_on_channel(b"--- bringup: status \r\n"), None);
+        assert_eq!(status_on_channel(b"noise\r\nbringup-status=3\r\n"), Some(3));
+        assert_eq!(status_on_channel(b"bringup-status=\r\n"), None);
         assert_eq!(status_on_channel(b""), None);
         assert_eq!(status_on_console("--- bringup: status 0"), Some(0));
     }

@@ -78,9 +78,13 @@ pub enum Word<'a> {
     Unknown(&'a str),
 }
 
-/// The words of a command line, in order. Empty ones are left out.
+/// Beginnings of words that are for Linux: whoever boots it has them on every command line.
+const LINUX: [&str; 5] = ["console=", "panic=", "quiet", "loglevel=", "rdinit="];
+
+/// The words of a command line, in order. Empty ones, and those that are for Linux, are left out.
 pub fn words(line: &str) -> impl Iterator<Item = Word<'_>> {
-    line.split_ascii_whitespace().map(|word| understand(word).unwrap_or(Word::Unknown(word)))
+    let ours = |word: &&str| !LINUX.iter().any(|theirs| word.starts_with(theirs));
+    line.split_ascii_whitespace().filter(ours).map(|word| understand(word).unwrap_or(Word::Unknown(word)))
 }
 
 /// Whether the step `name` is to run.
@@ -198,6 +202,12 @@ mod tests {
         assert!(polite("exit=reset polite"));
         assert!(!polite("exit=reset"));
         assert_eq!(exit("exit=reset exit=triple"), Exit::Triple);
+    }
+
+    #[test]
+    fn words_for_linux_are_not_ours_to_know() {
+        assert_eq!(words("console=ttyS0 panic=-1 quiet loglevel=7 smp").collect::<Vec<_>>(), [Word::Smp]);
+        assert_eq!(words("loud").collect::<Vec<_>>(), [Word::Unknown("loud")]);
     }
 
     #[test]
