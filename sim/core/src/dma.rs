@@ -10,7 +10,7 @@ use vm_memory::iommu::{Error as IommuError, Iotlb, IotlbIterator, IovaRange};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, Iommu, Permissions};
 
 pub(crate) use view::Logging;
-pub use view::{DeviceMemory, device_memory};
+pub use view::{DeviceAccess, DeviceMemory, device_memory};
 
 use crate::finding::Place;
 use crate::time::Nanos;

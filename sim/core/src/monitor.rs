@@ -2,12 +2,13 @@
 //! specification. They see what the driver sees and change nothing.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use vm_memory::{Bytes, Permissions};
 
 use crate::coverage::Coverage;
 use crate::device::{Access, InterruptMode, Reset};
-use crate::dma::{Fault, Mapping};
+use crate::dma::{DeviceAccess, Fault, Mapping};
 use crate::fabric::{Fabric, Port};
 use crate::finding::{Finding, Place, Rule};
 use crate::pci::{ConfigSpace, Function, command};
@@ -177,13 +178,46 @@ impl Sight<'_> {
         self.place
     }
 
+    /// Whether processors run while the device works: memory that the driver owns may change at any time, also while the monitor
+    /// looks. The device does nothing meanwhile.
+    #[must_use]
+    pub fn is_concurrent(&self) -> bool {
+        self.fabric.concurrent
+    }
+
+    /// Asks that the device's accesses to these bytes be kept, until [`forget_device`](Self::forget_device). `false` if too much is
+    /// followed already.
+    #[must_use]
+    pub fn follow_device(&mut self, iova: u64, len: u64) -> bool {
+        self.port.memory.follow(iova, len)
+    }
+
+    /// Ends that for whatever begins in these bytes.
+    pub fn forget_device(&mut self, iova: u64, len: u64) {
+        self.port.memory.forget_followed(iova, len);
+    }
+
+    /// Moves what was kept of accesses to the bytes that begin at an address to the end of `into`, in the order in which the device
+    /// made them. `false` if they are not followed, or not all could be kept.
+    #[must_use]
+    pub fn take_device(&mut self, iova: u64, into: &mut Vec<DeviceAccess>) -> bool {
+        self.port.memory.take_followed(iova, into)
+    }
+
     /// Reads memory as the CPU left it, at the device's address, whether the device may master the bus or not. (The device may not see
-    /// all of it yet.) `false` if it is not mapped for the
-    /// device to read or to write; `into` is as it was then. Nothing is filed and no time passes.
+    /// all of it yet.) Two or four bytes at a multiple of that are read at once. `false` if it is not mapped for the device to read
+    /// or to write; `into` is as it was then. Nothing is filed and no time passes.
     #[must_use]
     pub fn peek(&self, iova: u64, into: &mut [u8]) -> bool {
         let Some((at, _)) = self.port.memory.locate(iova, into.len() as u64) else { return false };
-        let found = self.fabric.ram.memory().read_slice(into, at).is_ok();
+        let memory = self.fabric.ram.memory();
+        // An integer is loaded as a whole: another processor may be storing it.
+        let whole = match into.len() {
+            2 => memory.load::<u16>(at, Ordering::Acquire).ok().map(|value| into.copy_from_slice(&value.to_ne_bytes())),
+            4 => memory.load::<u32>(at, Ordering::Acquire).ok().map(|value| into.copy_from_slice(&value.to_ne_bytes())),
+            _ => None,
+        };
+        let found = whole.is_some() || memory.read_slice(into, at).is_ok();
         self.fabric.overlay(at.0, into);
         found
     }

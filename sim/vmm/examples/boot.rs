@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             bus.watch(id, monitor);
         }
     }
+    bus.fabric.trace.enable(std::env::var_os("TRACE").is_some());
     let settings = Settings {
         kernel: kernel.into(),
         initrd,
@@ -36,6 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:?} after {} exits, {} rings in {:?}", outcome.end, outcome.exits, outcome.rings, outcome.up);
     for finding in &outcome.bus.fabric.findings {
         println!("{}: {}", finding.rule.id, finding.what);
+    }
+    if let Some(path) = std::env::var_os("TRACE") {
+        let names: Vec<String> = outcome.bus.devices().map(|id| outcome.bus.port(id).name().to_owned()).collect();
+        bringup_core::trace::write_text(&mut fs::File::create(path)?, outcome.bus.fabric.trace.records(), &names)?;
     }
     Ok(())
 }

@@ -68,11 +68,12 @@ pub(crate) struct Attached {
 impl Board {
     pub(crate) fn new(
         vm: VmFd,
-        bus: Bus,
+        mut bus: Bus,
         output: Output,
         doorbells: bool,
         stage: Option<Stage>,
     ) -> Result<Self, Error> {
+        bus.fabric.concurrent = true;
         let interrupts = Interrupts::new(&vm, &bus)?;
         let ports = Ports::new(&vm, output)?;
         let doorbells = if doorbells { Doorbells::new(&bus)? } else { Doorbells::default() };
@@ -212,9 +213,11 @@ impl Board {
     /// Time has come: devices work, what was delayed arrives. Bounded, so that vCPUs get the lock in between.
     pub(crate) fn work(&self) {
         const MOST: usize = 64;
-        self.access(|attached, _| {
+        self.access(|attached, vm| {
             for _ in 0..MOST {
                 if attached.bus.arrive() {
+                    // It may have been a write that moved a BAR.
+                    attached.follow_all(vm);
                     continue;
                 }
                 match attached.bus.due_device() {
@@ -266,6 +269,12 @@ impl Attached {
         {
             // What rang before the change is still of before it.
             self.doorbells.settle(&mut self.bus, device);
+            self.doorbells.follow(vm, &self.bus, device);
+        }
+    }
+
+    fn follow_all(&mut self, vm: &VmFd) {
+        for device in self.bus.devices() {
             self.doorbells.follow(vm, &self.bus, device);
         }
     }

@@ -25,7 +25,37 @@ pub struct DeviceMemory {
     known: RefCell<Known>,
     logging: Cell<Logging>,
     log: RefCell<Vec<Logged>>,
+    /// Something is followed.
+    following: Cell<bool>,
+    followed: RefCell<Vec<Followed>>,
 }
+
+/// An access of a device's to memory where its accesses are followed ([`Sight::follow_device`](crate::Sight::follow_device)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceAccess {
+    /// It stored; else it loaded.
+    pub store: bool,
+    /// The device's address.
+    pub iova: u64,
+    /// Bytes.
+    pub len: u64,
+    /// The 16 bytes around its first byte (counted from the beginning of what is followed) as they were just before.
+    pub before: [u8; 16],
+}
+
+/// Memory where the device's accesses are kept.
+#[derive(Clone, Debug)]
+struct Followed {
+    iova: u64,
+    len: u64,
+    accesses: Vec<DeviceAccess>,
+    /// There were more than are kept.
+    overrun: bool,
+}
+
+/// How many accesses are kept in each piece of memory that is followed, and how many such pieces there may be.
+const MOST_KEPT: usize = 1 << 16;
+const MOST_FOLLOWED: usize = 1 << 10;
 
 /// What is kept of accesses to coherent memory, for the memory model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +106,8 @@ pub fn device_memory(ram: &Ram) -> DeviceMemory {
         known: RefCell::new(Known { generation: 0, ranges: Vec::new() }),
         logging: Cell::new(Logging::Off),
         log: RefCell::default(),
+        following: Cell::new(false),
+        followed: RefCell::default(),
     }
 }
 
@@ -186,6 +218,7 @@ impl DeviceMemory {
         if coherent && self.logging.get() != Logging::Off {
             self.log(at, len, access);
         }
+        self.keep(iova, len, access);
         self.behind.get_backend().get_slice(at, len).ok()
     }
 
@@ -208,6 +241,61 @@ impl DeviceMemory {
     /// … and gives the empty list back, to be filled again.
     pub(crate) fn give_log(&self, log: Vec<Logged>) {
         *self.log.borrow_mut() = log;
+    }
+
+    /// Keeps the device's accesses to these bytes from now on. `false` if too much is followed already.
+    pub(crate) fn follow(&self, iova: u64, len: u64) -> bool {
+        let mut followed = self.followed.borrow_mut();
+        followed.retain(|f| f.iova != iova);
+        let room = followed.len() < MOST_FOLLOWED;
+        if room {
+            followed.push(Followed { iova, len, accesses: Vec::new(), overrun: false });
+        }
+        self.following.set(!followed.is_empty());
+        room
+    }
+
+    /// Follows no longer what begins in a range.
+    pub(crate) fn forget_followed(&self, iova: u64, len: u64) {
+        let mut followed = self.followed.borrow_mut();
+        followed.retain(|f| f.iova < iova || f.iova - iova >= len);
+        self.following.set(!followed.is_empty());
+    }
+
+    /// Moves the accesses that were kept of what begins at an address to the end of `into`; `false` if it is not followed, or not all
+    /// were kept.
+    pub(crate) fn take_followed(&self, iova: u64, into: &mut Vec<DeviceAccess>) -> bool {
+        let mut followed = self.followed.borrow_mut();
+        let Some(found) = followed.iter_mut().find(|f| f.iova == iova) else { return false };
+        into.append(&mut found.accesses);
+        !std::mem::take(&mut found.overrun)
+    }
+
+    /// The device is about to access memory.
+    #[inline]
+    pub(crate) fn keep(&self, iova: u64, len: usize, access: Permissions) {
+        if self.following.get() {
+            self.keep_followed(iova, len as u64, access != Permissions::Read);
+        }
+    }
+
+    fn keep_followed(&self, iova: u64, len: u64, store: bool) {
+        for found in self.followed.borrow_mut().iter_mut() {
+            let start = iova.max(found.iova);
+            let end = iova.saturating_add(len).min(found.iova.saturating_add(found.len));
+            if start >= end {
+                continue;
+            }
+            let mut before = [0; 16];
+            let line = found.iova + (start - found.iova) / 16 * 16;
+            let at = self.find(line, 16).map(|(at, ..)| at);
+            let there = at.is_some_and(|at| self.behind.get_backend().read_slice(&mut before, at).is_ok());
+            if !there || found.accesses.len() >= MOST_KEPT {
+                found.overrun = true;
+                continue;
+            }
+            found.accesses.push(DeviceAccess { store, iova: start, len: end - start, before });
+        }
     }
 
     fn log(&self, at: GuestAddress, len: usize, access: Permissions) {
@@ -271,6 +359,9 @@ impl GuestMemory for DeviceMemory {
             None => {
                 if self.logging.get() != Logging::Off {
                     self.log_noted(addr.0, count, access);
+                }
+                if self.iommu().open.load(Ordering::Relaxed) {
+                    self.keep(addr.0, count, access);
                 }
                 self.behind.get_slices(addr, count, access).map(|walk| Slices::Walked(Box::new(walk)))
             }

@@ -32,14 +32,18 @@ impl Reading {
     }
 
     fn half_read(&mut self, sight: &mut Sight<'_>, name: &'static str, half: u8) {
+        // Where processors run side by side, several may be reading at a time: only a generation that nobody read is missing then.
+        let racing = sight.is_concurrent();
         let (read, guarded) = match self.halves {
             Some((of, read, guarded)) if of == name => (read, guarded),
             _ => {
-                self.settle(sight);
+                if !racing {
+                    self.settle(sight);
+                }
                 (0, self.generation)
             }
         };
-        self.generation = false;
+        self.generation &= racing;
         let read = read | half;
         if read != 3 {
             self.halves = Some((name, read, guarded));

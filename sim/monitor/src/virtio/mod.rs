@@ -39,6 +39,8 @@ pub struct VirtioMonitor {
     life: Life,
     kind: Kind,
     removed: bool,
+    /// News of several queues; kept for its memory.
+    gathered: Vec<(u16, News)>,
 }
 
 impl VirtioMonitor {
@@ -47,7 +49,7 @@ impl VirtioMonitor {
     pub fn new(function: &Function, config: &ConfigSpace) -> Option<Self> {
         let layout = Layout::parse(function, config)?;
         let kind = Kind::new(layout.device_type);
-        Some(Self { layout, life: Life::default(), kind, removed: false })
+        Some(Self { layout, life: Life::default(), kind, removed: false, gathered: Vec::new() })
     }
 
     fn read(&mut self, sight: &mut Sight<'_>, at: Access, value: u64) {
@@ -55,6 +57,7 @@ impl VirtioMonitor {
             Some((Structure::Common, offset)) => self.life.common_read(sight, offset, at.width, value),
             Some((Structure::Device, offset)) => {
                 self.life.config_read(sight, &self.layout, offset, at.width, value);
+                self.kind.config_read(&self.life.facts());
                 self.life.limit_rings(&self.kind);
             }
             Some((Structure::Isr, offset)) => config::isr_read(sight, offset, at.width),
@@ -96,12 +99,41 @@ impl VirtioMonitor {
             return;
         }
         let phase = self.life.phase();
+        if sight.is_concurrent() {
+            return self.each_racing_ring(sight, phase, show);
+        }
         for at in 0..self.life.live.len() {
             let Some(index) = self.life.live.get(at).copied() else { return };
             let Some(ring) = self.life.ring_mut(index) else { continue };
             let news = show(ring, sight, phase);
             self.pass_on(sight, index, news);
         }
+    }
+
+    /// As [`each_ring`](Self::each_ring) where processors run while the device works: what came to light in several queues may have
+    /// happened in any order. A queue for control has the highest number, and what it sets is true of the others first.
+    fn each_racing_ring(
+        &mut self,
+        sight: &mut Sight<'_>,
+        phase: ring::Phase,
+        mut show: impl FnMut(&mut Ring, &mut Sight<'_>, ring::Phase) -> News,
+    ) {
+        let mut all = std::mem::take(&mut self.gathered);
+        for at in (0..self.life.live.len()).rev() {
+            let Some(index) = self.life.live.get(at).copied() else { return };
+            let Some(ring) = self.life.ring_mut(index) else { continue };
+            let news = show(ring, sight, phase);
+            if !news.is_empty() {
+                all.push((index, news));
+            }
+        }
+        for (index, _) in all.iter().filter(|(_, news)| news.missed) {
+            self.kind.missed(&self.life.facts(), *index);
+        }
+        for (index, news) in all.drain(..) {
+            self.pass_on(sight, index, news);
+        }
+        self.gathered = all;
     }
 
     /// The CPU accessed watched memory: that of one queue, or what several may have in their chains.
@@ -121,15 +153,21 @@ impl VirtioMonitor {
     /// Has the checks of the device's type look at what came to light.
     #[inline]
     fn pass_on(&mut self, sight: &mut Sight<'_>, index: u16, news: News) {
-        if news.exposed.is_empty() && news.returned.is_empty() {
+        if news.is_empty() {
             return;
         }
         let facts = self.life.facts();
+        if news.missed {
+            self.kind.missed(&facts, index);
+        }
         for chain in &news.exposed {
             self.kind.exposed(sight, &facts, index, chain);
         }
-        for chain in &news.returned {
-            self.kind.returned(sight, &facts, index, chain);
+        // Where processors run while the device works what came back may have been used again.
+        if !sight.is_concurrent() {
+            for chain in &news.returned {
+                self.kind.returned(sight, &facts, index, chain);
+            }
         }
         if let Some(ring) = self.life.ring_mut(index) {
             ring.recycle(news);
@@ -137,7 +175,8 @@ impl VirtioMonitor {
     }
 
     /// The driver is gone, or the function lost its state in another way than by its status register.
-    fn start_anew(&mut self) {
+    fn start_anew(&mut self, sight: &mut Sight<'_>) {
+        sight.forget_device(0, u64::MAX);
         self.life = self.life.after_reset();
         self.kind = Kind::new(self.layout.device_type);
     }
@@ -179,9 +218,9 @@ impl Monitor for VirtioMonitor {
             Seen::Unbound => {
                 self.life.left(sight);
                 self.kind.ends(sight, &self.life.facts());
-                self.start_anew();
+                self.start_anew(sight);
             }
-            Seen::Reset(_) => self.start_anew(),
+            Seen::Reset(_) => self.start_anew(sight),
             Seen::Removed => self.removed = true,
             _ => {}
         }

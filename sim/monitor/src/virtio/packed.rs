@@ -5,10 +5,12 @@
 //! came back out of order frees as many slots as it has at the second place, which need not be its own.
 
 mod back;
+mod racing;
 mod walk;
 
 use std::collections::VecDeque;
 
+use bringup_core::dma::DeviceAccess;
 use bringup_core::{Barrier, Coverage, Place as Line, Sight};
 use bringup_spec::virtio::feature;
 use bringup_spec::virtio::ring::{MAX_SIZE, desc, packed};
@@ -91,6 +93,13 @@ pub(super) struct Packed {
     driver_wish: Option<(u16, u16)>,
     /// Slots of the device's that the driver stored to, and where.
     touched: Vec<(u16, Option<Line>)>,
+    /// Where processors run while the device works: its accesses, used descriptors that are not followed yet (slot, and what stood
+    /// there), and slots as it loaded them.
+    accesses: Vec<DeviceAccess>,
+    given: Vec<(u16, Raw)>,
+    loaded: VecDeque<(u16, Raw)>,
+    /// Which slot of the device's was compared last.
+    turn: u16,
 }
 
 impl Packed {
@@ -116,11 +125,18 @@ impl Packed {
             wish: (0, 0),
             driver_wish: None,
             touched: Vec::new(),
+            accesses: Vec::new(),
+            given: Vec::new(),
+            loaded: VecDeque::new(),
+            turn: 0,
         };
         sight.reachable(RING_STATES);
         this.check_setup(sight);
+        if sight.is_concurrent() {
+            this.race(sight);
+        }
         if !this.ledger.lost {
-            this.poll(sight, Phase::default(), false);
+            this.poll(sight, Phase::default(), false, true);
             this.check_zero(sight);
         }
         this
@@ -177,13 +193,21 @@ impl Packed {
         self.look(sight, phase);
         self.judge_next(sight);
         if !self.ledger.lost {
+            let racing = sight.is_concurrent();
             let next = self.next.off_wrap();
             let slot = (kick.value >> 16) as u16 & !packed::EVENT_WRAP;
             sight.exercised(&rules::IMP_NOTIF_02);
             let wrong = if slot >= self.ledger.setup.size { &rules::IMP_NOTIF_02 } else { &rules::VQ_PACKED_D_04 };
-            self.ledger.judge_kick(sight, kick, next, wrong);
-            let pending = std::mem::take(&mut self.ledger.pending);
-            if pending == Pending::Needless {
+            if !racing || slot >= self.ledger.setup.size {
+                // It may be late by any number of rounds.
+                self.ledger.judge_kick(sight, kick, next, wrong);
+            }
+            let needless = if racing {
+                self.ledger.is_kick_needless()
+            } else {
+                std::mem::take(&mut self.ledger.pending) == Pending::Needless
+            };
+            if needless {
                 let what = format!("a kick up to {}, though the device wants {}", named(next), self.wish_in_words());
                 self.ledger.report(sight, &rules::IMP_PACK_17, &what);
             }
@@ -193,11 +217,17 @@ impl Packed {
 
     pub(super) fn working(&mut self, sight: &mut Sight<'_>, phase: Phase) -> News {
         self.look(sight, phase);
+        if sight.is_concurrent() {
+            self.compare_some(sight);
+        }
         self.ledger.take_news()
     }
 
     pub(super) fn worked(&mut self, sight: &mut Sight<'_>, phase: Phase) -> News {
-        if !self.ledger.lost && (self.free != self.ledger.setup.size || self.ledger.pending != Pending::Nothing) {
+        if sight.is_concurrent() {
+            self.survey(sight, phase, false);
+        } else if !self.ledger.lost && (self.free != self.ledger.setup.size || self.ledger.pending != Pending::Nothing)
+        {
             self.give_back(sight, phase);
             self.reconsider(sight);
         }
@@ -215,6 +245,10 @@ impl Packed {
         }
         if self.ledger.is_kick_missing(phase) {
             self.report_missing_kick(sight);
+        }
+        if sight.is_concurrent() {
+            self.compare_some(sight);
+            return self.ledger.take_news();
         }
         for key in self.ledger.in_turn() {
             self.ledger.compare_table(sight, key);
@@ -255,7 +289,8 @@ impl Packed {
     }
 
     pub(super) fn accessed(&mut self, sight: &mut Sight<'_>, phase: Phase, iova: u64, len: u64, store: bool) -> News {
-        if self.ledger.lost {
+        // Who stores while others run is not seen in the order in which it happens.
+        if self.ledger.lost || sight.is_concurrent() {
             return News::default();
         }
         if !store {
@@ -310,7 +345,7 @@ impl Packed {
                 self.touched.push((slot, line));
             }
         } else if flags && slot == self.next.slot {
-            self.poll(sight, phase, true);
+            self.poll(sight, phase, true, true);
         }
     }
 
@@ -357,7 +392,10 @@ impl Packed {
 
     /// Looks at all that the driver may have done.
     fn look(&mut self, sight: &mut Sight<'_>, phase: Phase) {
-        self.poll(sight, phase, false);
+        if sight.is_concurrent() {
+            return self.survey(sight, phase, true);
+        }
+        self.poll(sight, phase, false, true);
         if !self.ledger.lost {
             self.judge_driver_event(sight);
             while let Some((slot, line)) = self.touched.pop() {
@@ -366,13 +404,18 @@ impl Packed {
         }
     }
 
-    /// Follows the ring as far as the driver made slots available. `stored`: the flags of the next head were stored just now.
-    fn poll(&mut self, sight: &mut Sight<'_>, phase: Phase, stored: bool) {
+    /// Follows the ring as far as the driver made slots available. `stored`: the flags of the next head were stored just now. `rested`:
+    /// the device has done nothing since the last look.
+    fn poll(&mut self, sight: &mut Sight<'_>, phase: Phase, stored: bool, rested: bool) {
         let size = self.ledger.setup.size;
-        let mut slots = 0_u32;
+        let (mut slots, mut lists) = (0_u32, 0);
         let mut unfenced = None;
         let mut judged = false;
+        let racing = sight.is_concurrent();
         while !self.ledger.lost {
+            if racing && !self.is_available(sight) {
+                break;
+            }
             let Some(head) = self.ring.descriptor(sight, self.next.slot) else {
                 self.ledger.lost = true;
                 return;
@@ -390,6 +433,7 @@ impl Packed {
                 judged = true;
             }
             slots += u32::from(self.expose(sight, head, stored, &mut unfenced));
+            lists += 1;
         }
         self.ledger.note_phase(sight, phase);
         if self.ledger.lost || slots == 0 {
@@ -411,7 +455,11 @@ impl Packed {
         if u32::from(self.next.slot) < slots {
             sight.cover(Coverage::RingWrapped);
         }
-        let wanted = self.wanted(sight, slots);
+        // What the device wanted meanwhile is known if it did nothing.
+        let wanted = if rested { self.wanted(sight, slots) } else { None };
+        if racing {
+            self.ledger.credit.published(lists, wanted);
+        }
         match wanted {
             Some(true) => sight.exercised(&rules::IMP_PACK_16),
             Some(false) => sight.exercised(&rules::IMP_PACK_17),
@@ -436,6 +484,11 @@ impl Packed {
         let Some(raw) = self.ring.descriptor(sight, slot) else { return };
         let flags = raw.second();
         if self.images.get(usize::from(slot)).is_some_and(|image| image.second() == flags) {
+            return;
+        }
+        // Where others run it may have become available this moment, and what the device stored there is known but for WRITE.
+        let known = |image: &Raw| flags & OWNER == self.next.available() || image.second() & OWNER == flags & OWNER;
+        if sight.is_concurrent() && self.images.get(usize::from(slot)).is_some_and(known) {
             return;
         }
         let other = OWNER ^ self.next.available();

@@ -209,6 +209,8 @@ impl Life {
         if value != 1 || !there {
             return;
         }
+        let (ring, len) = queue.areas[part::DESCRIPTORS];
+        sight.forget_device(ring, len);
         let max = queue.max;
         *queue = Queue {
             max,

@@ -13,7 +13,7 @@ use super::packed::Packed;
 use super::split::Split;
 
 pub(super) use chain::Chain;
-pub(super) use kick::{Fences, Pending};
+pub(super) use kick::{Credit, Fences, Pending};
 pub(super) use ledger::Ledger;
 pub(super) use memory::{Area, Raw};
 
@@ -87,6 +87,15 @@ pub(super) struct Kick {
 pub(super) struct News {
     pub(super) exposed: Vec<Exposed>,
     pub(super) returned: Vec<Returned>,
+    /// Chains came and went unseen, or cannot be told from others: what they carried is not known.
+    pub(super) missed: bool,
+}
+
+impl News {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.exposed.is_empty() && self.returned.is_empty() && !self.missed
+    }
 }
 
 /// The state of the whole device that a ring's rules depend on.

@@ -4,6 +4,7 @@
 //! gave them back. Between the two lie the chains in flight; their descriptors belong to the device and are kept as images.
 
 mod back;
+mod racing;
 mod walk;
 
 use std::collections::VecDeque;
@@ -43,8 +44,8 @@ pub(super) struct Split {
     entry_stored: Vec<u64>,
     /// Heads in the order in which they were made available, with IN_ORDER.
     order: VecDeque<u16>,
-    /// With IN_ORDER: the descriptor that the next chain begins with.
-    expected: u16,
+    /// With IN_ORDER: the descriptor that the next chain begins with, if that is known.
+    expected: Option<u16>,
     /// From which index on a kick is owed.
     owed_from: u16,
     /// What the device said that it wants when that was looked at last: the used ring's flags, or `avail_event`.
@@ -57,6 +58,8 @@ pub(super) struct Split {
     unwritten: Option<u16>,
     /// Without EVENT_IDX: the driver loaded `avail_event` since it made chains available.
     asked_event: bool,
+    /// Heads that came back and were not seen to be made available; kept for its memory.
+    unmatched: Vec<u16>,
 }
 
 impl Split {
@@ -81,17 +84,22 @@ impl Split {
             stored: vec![0; usize::from(size)],
             entry_stored: vec![0; usize::from(size)],
             order: VecDeque::new(),
-            expected: 0,
+            expected: Some(0),
             owed_from: 0,
             wish: 0,
             used_flags: 0,
             avail_flags: None,
             unwritten: None,
             asked_event: false,
+            unmatched: Vec::new(),
         };
         sight.reachable(RING_STATES);
         this.check_setup(sight);
-        if !this.ledger.lost {
+        if sight.is_concurrent() {
+            // What the index says means nothing until the device has written it.
+            this.ledger.blurred = this.unwritten.is_some();
+            this.survey(sight, Phase::default(), true);
+        } else {
             this.poll(sight, Phase::default(), false);
         }
         this
@@ -141,12 +149,21 @@ impl Split {
     // --- What happens --------------------------------------------------------------------------------------------
 
     pub(super) fn kicked(&mut self, sight: &mut Sight<'_>, phase: Phase, kick: Kick) -> News {
-        self.poll(sight, phase, false);
+        if sight.is_concurrent() {
+            self.survey(sight, phase, true);
+        } else {
+            self.poll(sight, phase, false);
+        }
+        let next = self.next;
         if !self.ledger.lost {
-            let next = self.next;
-            self.ledger.judge_kick(sight, kick, next, &rules::IMP_NOTIF_01);
-            let pending = std::mem::take(&mut self.ledger.pending);
-            if pending == Pending::Needless {
+            let needless = if sight.is_concurrent() {
+                self.ledger.judge_late_kick(sight, kick, next);
+                self.ledger.is_kick_needless()
+            } else {
+                self.ledger.judge_kick(sight, kick, next, &rules::IMP_NOTIF_01);
+                std::mem::take(&mut self.ledger.pending) == Pending::Needless
+            };
+            if needless {
                 let (rule, why) = if self.event_idx {
                     (&rules::VQ_SPLIT_EVT_D_12, format!("avail_event is {}", self.wish))
                 } else {
@@ -159,12 +176,19 @@ impl Split {
     }
 
     pub(super) fn working(&mut self, sight: &mut Sight<'_>, phase: Phase) -> News {
-        self.poll(sight, phase, false);
+        if sight.is_concurrent() {
+            self.survey(sight, phase, true);
+            self.compare_some(sight);
+        } else {
+            self.poll(sight, phase, false);
+        }
         self.ledger.take_news()
     }
 
     pub(super) fn worked(&mut self, sight: &mut Sight<'_>, phase: Phase) -> News {
-        if !self.ledger.lost && (self.next != self.returned || self.ledger.pending != Pending::Nothing) {
+        if sight.is_concurrent() {
+            self.survey(sight, phase, false);
+        } else if !self.ledger.lost && (self.next != self.returned || self.ledger.pending != Pending::Nothing) {
             self.sync(sight, phase);
             self.reconsider(sight);
         }
@@ -172,17 +196,29 @@ impl Split {
     }
 
     pub(super) fn idle(&mut self, sight: &mut Sight<'_>, phase: Phase) -> News {
-        self.poll(sight, phase, false);
+        if sight.is_concurrent() {
+            self.survey(sight, phase, true);
+        } else {
+            self.poll(sight, phase, false);
+        }
         if self.ledger.lost {
             return self.ledger.take_news();
         }
         if self.ledger.is_kick_missing(phase) {
             self.report_missing_kick(sight);
         }
+        self.compare_some(sight);
+        self.ledger.take_news()
+    }
+
+    /// Compares some of the chains in flight with their images.
+    fn compare_some(&mut self, sight: &mut Sight<'_>) {
+        if self.ledger.lost {
+            return;
+        }
         for key in self.ledger.in_turn() {
             self.compare(sight, key);
         }
-        self.ledger.take_news()
     }
 
     pub(super) fn barrier(&mut self, barrier: Barrier) {
@@ -197,7 +233,8 @@ impl Split {
     }
 
     pub(super) fn accessed(&mut self, sight: &mut Sight<'_>, phase: Phase, iova: u64, len: u64, store: bool) -> News {
-        if self.ledger.lost {
+        // Who stores while others run is not seen in the order in which it happens.
+        if self.ledger.lost || sight.is_concurrent() {
             return News::default();
         }
         if !store {

@@ -68,6 +68,7 @@ impl Life {
             self.reading.settle(sight);
             kind.ends(sight, &self.facts());
             *kind = Kind::new(layout.device_type);
+            sight.forget_device(0, u64::MAX);
             self.restart();
             return;
         }

@@ -39,6 +39,13 @@ fn every_rule_but_those_of_rings_is_planted_once() {
 }
 
 #[test]
+fn what_is_found_otherwise_while_processors_run_is_planted() {
+    let planted = planted();
+
+    assert!(crate::plan::OTHERWISE.iter().all(|(id, _, why)| planted.contains(id) && !why.is_empty()));
+}
+
+#[test]
 fn ids_are_unique_and_pages_are_whole() {
     let all: Vec<&Rule> = rules::all().collect();
 

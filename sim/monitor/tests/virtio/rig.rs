@@ -42,6 +42,13 @@ impl Rig {
         Self::with_faults(device, Plan::default())
     }
 
+    /// As [`new`](Self::new), where processors run while the device works.
+    pub(crate) fn racing(device: Box<dyn Device>) -> Self {
+        let mut rig = Self::new(device);
+        rig.bus.fabric.concurrent = true;
+        rig
+    }
+
     pub(crate) fn with_faults(device: Box<dyn Device>, plan: Plan) -> Self {
         let config = BusConfig { plan, ..BusConfig::quiet(Ram::new(4 << 20).unwrap()) };
         let mut bus = Bus::new(config);

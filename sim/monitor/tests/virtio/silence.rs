@@ -62,8 +62,9 @@ fn a_correct_driver_hears_nothing_in_any_mode() {
     for mode in 0..1_u32 << MODES.len() {
         let chosen: Vec<u32> = (0..).zip(MODES).filter(|(at, _)| mode >> at & 1 != 0).map(|(_, bit)| *bit).collect();
         for messages in [false, true] {
-            let rig = disk(bits(&chosen), messages).run();
-            assert_eq!(rig.broken(), [], "with {chosen:?}, messages {messages}");
+            let plan = disk(bits(&chosen), messages);
+            assert_eq!(plan.run().broken(), [], "with {chosen:?}, messages {messages}");
+            assert_eq!(plan.race().broken(), [], "with {chosen:?}, messages {messages}, while processors run");
         }
     }
 }
@@ -267,9 +268,10 @@ fn act() -> impl Strategy<Value = Act> {
 
 proptest! {
     #[test]
-    fn garbage_is_survived(device in 1..0x30_u16, acts in proptest::collection::vec(act(), 0..200)) {
+    fn garbage_is_survived(device in 1..0x30_u16, racing: bool, acts in proptest::collection::vec(act(), 0..200)) {
         let anything = Anything::new(device, &(0..24).collect::<Vec<u32>>());
         let mut rig = Rig::new(Box::new(VirtioPci::new(anything).offer(feature::RING_PACKED, device % 2 == 0)));
+        rig.bus.fabric.concurrent = racing;
         rig.negotiate(u128::MAX);
         for act in acts {
             let id = rig.device;

@@ -52,8 +52,8 @@ impl fmt::Display for Only {
 /// What a role may call, by number.
 pub(super) fn calls(role: Role) -> BTreeMap<i64, Call> {
     let groups: &[&[(Sysno, Only)]] = match role {
-        Role::Cpu => &[EVERY, DEVICES, CPU],
-        Role::DebuggedCpu => &[EVERY, DEVICES, DEBUGGED_CPU],
+        Role::Cpu => &[EVERY, WAITING, DEVICES, CPU],
+        Role::DebuggedCpu => &[EVERY, WAITING, DEVICES, DEBUGGED_CPU],
         Role::Events => &[EVERY, DEVICES, EVENTS],
         Role::Console => &[EVERY, WAITING],
         Role::Debugger => &[EVERY, WAITING, GDB],
@@ -149,6 +149,7 @@ const DEBUGGED_CPU: &[(Sysno, Only)] = &[(
     ),
 )];
 
+/// Waiting for files: also for room where the guest's console is put out.
 const WAITING: &[(Sysno, Only)] = &[(Sysno::poll, Only::Any), (Sysno::ppoll, Only::Any)];
 
 /// A debugger comes, speaks, goes. Its thread calls vCPUs out of the guest by signals.

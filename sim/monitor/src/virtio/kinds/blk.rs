@@ -32,6 +32,8 @@ const MOST: u64 = 256;
 pub(in crate::virtio) struct Blk {
     /// It was judged whether the driver knows zones.
     zones_judged: bool,
+    /// The largest capacity that the driver read.
+    largest: u64,
 }
 
 /// A request: its header, and how much data it carries.
@@ -91,6 +93,18 @@ pub(super) fn enabled(sight: &mut Sight<'_>, facts: &Facts<'_>, index: u16) {
 }
 
 impl Blk {
+    /// The driver read the configuration.
+    pub(super) fn config_read(&mut self, facts: &Facts<'_>) {
+        self.largest = self.largest.max(facts.config.get(config::CAPACITY, 8).unwrap_or(0));
+    }
+
+    /// How many sectors a request may reach, if the driver knows. Where processors run while devices work, a request may have been made
+    /// before the disk was seen to shrink.
+    fn reach(&self, sight: &Sight<'_>, facts: &Facts<'_>) -> Option<u64> {
+        let now = facts.config.get(config::CAPACITY, 8)?;
+        Some(if sight.is_concurrent() { self.largest } else { now })
+    }
+
     /// The driver made a request available.
     pub(super) fn exposed(&mut self, sight: &mut Sight<'_>, facts: &Facts<'_>, elements: &[Element]) {
         let (readable, writable) = (payload::len(elements, false), payload::len(elements, true));
@@ -117,7 +131,8 @@ impl Blk {
             });
         }
         segments(sight, facts, elements, readable, writable);
-        request.check(sight, facts, elements);
+        let reach = self.reach(sight, facts);
+        request.check(sight, facts, elements, reach);
     }
 }
 
@@ -151,7 +166,7 @@ fn segments(sight: &mut Sight<'_>, facts: &Facts<'_>, elements: &[Element], read
 }
 
 impl Request {
-    fn check(self, sight: &mut Sight<'_>, facts: &Facts<'_>, elements: &[Element]) {
+    fn check(self, sight: &mut Sight<'_>, facts: &Facts<'_>, elements: &[Element], reach: Option<u64>) {
         let needs = match self.kind {
             request::FLUSH => Some((feature::FLUSH, "FLUSH")),
             request::GET_LIFETIME => Some((feature::LIFETIME, "LIFETIME")),
@@ -169,7 +184,7 @@ impl Request {
             return;
         }
         match self.kind {
-            request::IN | request::OUT => self.transfer(sight, facts),
+            request::IN | request::OUT => self.transfer(sight, facts, reach),
             request::FLUSH => {
                 judge(sight, &rule::FLUSH_SECTOR, self.sector == 0, || format!("a flush names sector {}", self.sector));
                 judge(sight, &rule::FLUSH_DATA, self.out == 0 && self.into == 0, || {
@@ -181,8 +196,10 @@ impl Request {
                     format!("{} has {} bytes for it; it takes {}", name(self.kind), self.into, blk::ID_LEN)
                 });
             }
-            request::DISCARD | request::WRITE_ZEROES | request::SECURE_ERASE => self.ranges(sight, facts, elements),
-            ZONE_APPEND..=ZONE_RESET_ALL => self.zones(sight, facts),
+            request::DISCARD | request::WRITE_ZEROES | request::SECURE_ERASE => {
+                self.ranges(sight, facts, elements, reach);
+            }
+            ZONE_APPEND..=ZONE_RESET_ALL => self.zones(sight, facts, reach),
             _ => {}
         }
         if matches!(
@@ -195,12 +212,12 @@ impl Request {
         }
     }
 
-    fn transfer(self, sight: &mut Sight<'_>, facts: &Facts<'_>) {
+    fn transfer(self, sight: &mut Sight<'_>, facts: &Facts<'_>, reach: Option<u64>) {
         let bytes = if self.kind == request::IN { self.into } else { self.out };
         if judge(sight, &rule::DATA_LEN, bytes.is_multiple_of(blk::SECTOR), || {
             format!("{} of {bytes} bytes, which is no multiple of 512", name(self.kind))
         }) {
-            in_capacity(sight, facts, self.kind, self.sector, bytes / blk::SECTOR);
+            in_capacity(sight, reach, self.kind, self.sector, bytes / blk::SECTOR);
         }
         if self.kind == request::OUT {
             judge(sight, &rule::READ_ONLY_WRITE, !facts.features.offers(feature::RO), || {
@@ -209,7 +226,7 @@ impl Request {
         }
     }
 
-    fn ranges(self, sight: &mut Sight<'_>, facts: &Facts<'_>, elements: &[Element]) {
+    fn ranges(self, sight: &mut Sight<'_>, facts: &Facts<'_>, elements: &[Element], reach: Option<u64>) {
         if !judge(sight, &rule::SEGMENT_LEN, self.out.is_multiple_of(segment::SIZE), || {
             format!("{} carries {} bytes, which is no multiple of 16", name(self.kind), self.out)
         }) {
@@ -233,7 +250,7 @@ impl Request {
             let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
             let sectors = u32::from_le_bytes([n0, n1, n2, n3]);
             let flags = u32::from_le_bytes(flags);
-            in_capacity(sight, facts, self.kind, sector, sectors.into());
+            in_capacity(sight, reach, self.kind, sector, sectors.into());
             if self.kind == request::DISCARD {
                 judge(sight, &rule::DISCARD_UNMAP, flags & segment::UNMAP == 0, || {
                     format!("segment {number} of a discard has flags {flags:#x}")
@@ -250,13 +267,13 @@ impl Request {
         }
     }
 
-    fn zones(self, sight: &mut Sight<'_>, facts: &Facts<'_>) {
+    fn zones(self, sight: &mut Sight<'_>, facts: &Facts<'_>, reach: Option<u64>) {
         let known = |at| facts.config.get(at, 4).filter(|value| *value != 0);
         let first = |zone: u64| self.sector.is_multiple_of(zone);
         let what = || format!("{} names sector {}", name(self.kind), self.sector);
         match self.kind {
             ZONE_REPORT => {
-                if let Some(capacity) = facts.config.get(config::CAPACITY, 8) {
+                if let Some(capacity) = reach {
                     judge(sight, &rule::ZONE_REPORT, self.sector < capacity, || {
                         format!("{}; the disk has {capacity}", what())
                     });
@@ -290,8 +307,8 @@ impl Request {
     }
 }
 
-fn in_capacity(sight: &mut Sight<'_>, facts: &Facts<'_>, kind: u32, sector: u64, sectors: u64) {
-    let Some(capacity) = facts.config.get(config::CAPACITY, 8) else { return };
+fn in_capacity(sight: &mut Sight<'_>, reach: Option<u64>, kind: u32, sector: u64, sectors: u64) {
+    let Some(capacity) = reach else { return };
     judge(sight, &rule::CAPACITY, sector.checked_add(sectors).is_some_and(|end| end <= capacity), || {
         format!("{} of {sectors} sectors at sector {sector}; the disk has {capacity}", name(kind))
     });

@@ -65,6 +65,15 @@ impl Console {
         }
     }
 
+    /// Control messages may have come and gone unseen: nothing that they might have answered is owed.
+    pub(super) fn missed(&mut self, index: u16) {
+        if index == queue::CONTROL_TX {
+            self.ready = true;
+            self.added.clear();
+            self.consoles.clear();
+        }
+    }
+
     fn sent(&mut self, sight: &mut Sight<'_>, port: u32, event: u16, value: u16) {
         if event == control::DEVICE_READY {
             self.ready = true;

@@ -104,6 +104,22 @@ impl Kind {
         }
     }
 
+    /// Chains of a queue came and went unseen.
+    pub(super) fn missed(&mut self, facts: &Facts<'_>, index: u16) {
+        match self {
+            Self::Console(console) => console.missed(index),
+            Self::Net(net) => net.missed(facts, index),
+            _ => {}
+        }
+    }
+
+    /// The driver read the device's configuration.
+    pub(super) fn config_read(&mut self, facts: &Facts<'_>) {
+        if let Self::Blk(blk) = self {
+            blk.config_read(facts);
+        }
+    }
+
     /// The device gave a chain back.
     pub(super) fn returned(&mut self, sight: &mut Sight<'_>, facts: &Facts<'_>, index: u16, chain: &Returned) {
         match self {

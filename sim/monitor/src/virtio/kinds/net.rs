@@ -34,6 +34,8 @@ pub(in crate::virtio) struct Net {
     acknowledged: bool,
     /// There was a time at which nothing went on: the driver could have answered.
     rested: bool,
+    /// Commands came and went unseen: any number of pairs may have been set.
+    unsure: bool,
 }
 
 /// What a queue is for.
@@ -85,6 +87,13 @@ impl Net {
         self.rested = true;
     }
 
+    /// Commands may have come and gone unseen.
+    pub(super) fn missed(&mut self, facts: &Facts<'_>, index: u16) {
+        if role(facts, index) == Some(Role::Control) {
+            (self.acknowledged, self.unsure) = (true, true);
+        }
+    }
+
     /// The driver is done with the device: what it was asked should have been answered.
     pub(super) fn ends(&self, sight: &mut Sight<'_>, facts: &Facts<'_>) {
         let asked = facts.config.get(config::STATUS, 2).is_some_and(|status| status & u64::from(link::ANNOUNCE) != 0);
@@ -121,6 +130,7 @@ impl Net {
         });
         let pair = index / 2;
         match self.pairs {
+            _ if self.unsure => true,
             None => judge(sight, &rule::FIRST_PAIR, pair == 0, || {
                 format!("a packet in queue {index}, and the number of queue pairs was not set")
             }),

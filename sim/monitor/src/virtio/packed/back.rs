@@ -26,7 +26,7 @@ impl Packed {
             let id = raw.first();
             if self.key_of(id).is_none() {
                 // What the device gave back was made available at a moment that was not shown.
-                self.poll(sight, phase, false);
+                self.poll(sight, phase, false, true);
             }
             let key = self.key_of(id);
             let batch = if self.in_order { self.order.iter().position(|held| Some(*held) == key) } else { Some(0) };
@@ -52,12 +52,12 @@ impl Packed {
         }
     }
 
-    fn key_of(&self, id: u16) -> Option<u16> {
+    pub(super) fn key_of(&self, id: u16) -> Option<u16> {
         self.by_id.get(usize::from(id)).copied().filter(|key| *key != NONE)
     }
 
     /// Slots from the used place on are the driver's again; the device wrote the first.
-    fn release(&mut self, sight: &mut Sight<'_>, written: Raw, slots: u32) {
+    pub(super) fn release(&mut self, sight: &mut Sight<'_>, written: Raw, slots: u32) {
         let size = self.ledger.setup.size;
         let held = size - self.free;
         let Some(slots) = u16::try_from(slots).ok().filter(|slots| *slots <= held) else {
@@ -68,8 +68,8 @@ impl Packed {
             *image = written;
         }
         sight.exercised(&rules::VQ_PACKED_D_03);
-        if !self.ledger.stores_shown {
-            // Otherwise a store to a slot is judged when it happens.
+        if !self.ledger.stores_shown && !sight.is_concurrent() {
+            // Otherwise a store to a slot is judged when it happens, or the slot may be the driver's by now.
             for ahead in 1..slots {
                 let slot = self.used.forward(ahead, size).slot;
                 self.compare_slot(sight, slot, None);
@@ -82,8 +82,11 @@ impl Packed {
         }
     }
 
-    fn land(&mut self, sight: &mut Sight<'_>, key: u16, written: Option<u32>) -> u32 {
-        self.ledger.compare_table(sight, key);
+    pub(super) fn land(&mut self, sight: &mut Sight<'_>, key: u16, written: Option<u32>) -> u32 {
+        if !sight.is_concurrent() {
+            // Otherwise the driver may have taken it back, and used its memory again.
+            self.ledger.compare_table(sight, key);
+        }
         let Some(chain) = self.ledger.chains.get(key) else { return 0 };
         let (id, slots) = (chain.id, chain.extent);
         if let Some(held) = self.by_id.get_mut(usize::from(id)) {

@@ -138,7 +138,7 @@ impl Packed {
     }
 
     /// Takes a buffer id for a list; `false` if another one in flight has it.
-    fn take_id(&mut self, sight: &mut Sight<'_>, id: u16, key: u16) -> bool {
+    pub(super) fn take_id(&mut self, sight: &mut Sight<'_>, id: u16, key: u16) -> bool {
         sight.exercised(&rules::IMP_PACK_07);
         let index = usize::from(id);
         if self.by_id.len() <= index {

@@ -104,6 +104,11 @@ impl Chains {
         self.all.get_mut(usize::from(key))
     }
 
+    /// None is in flight any more.
+    pub(in crate::virtio) fn clear(&mut self) {
+        self.live.clear();
+    }
+
     /// One of those in flight after the other, round and round.
     pub(in crate::virtio) fn next_in_turn(&mut self) -> Option<u16> {
         if self.turn >= self.live.len() {

@@ -32,11 +32,51 @@ impl Pending {
         *self == Self::Owed && before != Self::Owed
     }
 
+    /// The device worked while the driver ran: it may have wanted something else for a while.
+    pub(in crate::virtio) fn blur(&mut self) {
+        if *self != Self::Nothing {
+            *self = Self::Unsure;
+        }
+    }
+
     /// What the device wants changed; whether it still wants a kick for what it wanted one for.
     pub(in crate::virtio) fn changed(&mut self, wanted: Option<bool>) {
         if *self == Self::Needless || (*self == Self::Owed && wanted != Some(true)) {
             *self = Self::Unsure;
         }
+    }
+}
+
+/// How many kicks may still come rightly where processors run while devices work.
+///
+/// A kick can be late by any time there: a processor may stand between its look at what the device wants and the kick. So what makes
+/// a kick right is counted: one may come for each time that chains were made available while the device may have wanted one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::virtio) struct Credit {
+    /// Kicks that may come.
+    kicks: u32,
+    /// Chains that were made available while the device did not want a kick, and has not worked since.
+    settled: u32,
+}
+
+impl Credit {
+    /// So many chains were made available; `wanted` as for [`Pending::published`].
+    pub(in crate::virtio) fn published(&mut self, chains: u32, wanted: Option<bool>) {
+        let to = if wanted == Some(false) { &mut self.settled } else { &mut self.kicks };
+        *to = to.saturating_add(chains);
+    }
+
+    /// The device worked: it may have wanted kicks meanwhile, and the driver may have looked then.
+    pub(in crate::virtio) fn worked(&mut self) {
+        self.kicks = self.kicks.saturating_add(std::mem::take(&mut self.settled));
+    }
+
+    /// A kick came. `false` if none may; then it came for chains for which none was wanted.
+    pub(in crate::virtio) fn take(&mut self) -> bool {
+        let right = self.kicks > 0;
+        let from = if right { &mut self.kicks } else { &mut self.settled };
+        *from = from.saturating_sub(1);
+        right
     }
 }
 

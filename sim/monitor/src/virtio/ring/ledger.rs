@@ -6,7 +6,7 @@ use vm_memory::Permissions;
 
 use super::chain::Chains;
 use super::memory::describe;
-use super::{Area, Chain, Element, Exposed, Fences, Kick, News, Pending, Phase, Returned, Setup};
+use super::{Area, Chain, Credit, Element, Exposed, Fences, Kick, News, Pending, Phase, Returned, Setup};
 use crate::virtio::rules::ring as rules;
 
 /// How many of the chains in flight are compared with their images each time the machine is idle.
@@ -27,7 +27,10 @@ pub(in crate::virtio) struct Ledger {
     pub(in crate::virtio) owed_since: Nanos,
     /// The line that showed the device what the kick is owed for, if it was seen to.
     pub(in crate::virtio) owed_place: Option<Place>,
+    pub(in crate::virtio) credit: Credit,
     pub(in crate::virtio) fences: Fences,
+    /// It cannot be told which chains the device holds, until it holds none: only where processors run while devices work.
+    pub(in crate::virtio) blurred: bool,
     /// The ring cannot be followed any more, until it is set up anew.
     pub(in crate::virtio) lost: bool,
     /// The CPU's stores are shown: what they change is seen at once.
@@ -52,7 +55,9 @@ impl Ledger {
             pending: Pending::default(),
             owed_since: 0,
             owed_place: None,
+            credit: Credit::default(),
             fences: Fences::default(),
+            blurred: false,
             lost: false,
             stores_shown: false,
             limit: None,
@@ -71,7 +76,7 @@ impl Ledger {
     // --- News --------------------------------------------------------------------------------------------------
 
     pub(in crate::virtio) fn take_news(&mut self) -> News {
-        if self.news.exposed.is_empty() && self.news.returned.is_empty() {
+        if self.news.is_empty() {
             return News::default();
         }
         std::mem::take(&mut self.news)
@@ -86,9 +91,22 @@ impl Ledger {
                 self.spare.push(elements);
             }
         }
-        if self.news.exposed.is_empty() && self.news.returned.is_empty() {
+        if self.news.is_empty() {
+            news.missed = false;
             self.news = news;
         }
+    }
+
+    /// Chains were made available and came back unseen.
+    pub(in crate::virtio) fn missed(&mut self) {
+        self.news.missed = true;
+    }
+
+    /// It cannot be told any more which chains the device holds.
+    pub(in crate::virtio) fn blur(&mut self) {
+        self.blurred = true;
+        self.chains.clear();
+        self.missed();
     }
 
     // --- Findings ----------------------------------------------------------------------------------------------
@@ -330,6 +348,24 @@ impl Ledger {
         let what = format!("a kick carries {got:#06x}; the next place is {next:#06x}");
         let rule = if !fresh && last == Some(next) { &rules::IMP_NOTIF_03 } else { wrong };
         self.report(sight, rule, &what);
+    }
+
+    /// As [`judge_kick`](Self::judge_kick) where processors run while devices work. The kick may carry the place of some time ago, when
+    /// others have made more available since; it cannot carry one that nobody has reached yet. (Split queues only: their places do
+    /// not come again soon.)
+    pub(in crate::virtio) fn judge_late_kick(&mut self, sight: &mut Sight<'_>, kick: Kick, next: u16) {
+        let got = (kick.value >> 16) as u16;
+        let ahead = got.wrapping_sub(next);
+        if (1..=self.setup.size).contains(&ahead) {
+            return self.judge_kick(sight, kick, next, &rules::IMP_NOTIF_01);
+        }
+        self.judge_kick(sight, Kick { value: u32::from(next) << 16, ..kick }, next, &rules::IMP_NOTIF_01);
+    }
+
+    /// A kick came where processors run while devices work. Whether it is needless.
+    pub(in crate::virtio) fn is_kick_needless(&mut self) -> bool {
+        let pending = std::mem::take(&mut self.pending);
+        !self.credit.take() && pending == Pending::Needless
     }
 
     /// Chains were seen that became available: right now (`stored`), or some time since the queue was looked at last.

@@ -78,6 +78,11 @@ impl Raw {
         (self.0 >> 112) as u16
     }
 
+    /// The same with another second half.
+    pub(in crate::virtio) fn with_second(self, second: u16) -> Self {
+        Self(self.0 & !(0xffff << 112) | u128::from(second) << 112)
+    }
+
     pub(in crate::virtio) fn is_zero(self) -> bool {
         self.0 == 0
     }

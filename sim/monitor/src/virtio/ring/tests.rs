@@ -4,6 +4,7 @@ mod garbage;
 mod histories;
 mod model;
 mod packed;
+mod racing;
 mod split;
 mod stand;
 
@@ -39,6 +40,20 @@ macro_rules! planted {
             }
         )*
         pub(super) static PLANTED: &[&bringup_core::Rule] = &[$(&rules::$rule),*];
+
+        /// The same lives of a driver that runs while the device works: what the test is called, the rule, what is found with the plant
+        /// and without.
+        pub(super) fn races() -> Vec<super::racing::Race> {
+            vec![$({
+                let features = [$(bringup_spec::virtio::feature::$feature),*];
+                super::racing::Race {
+                    name: stringify!($name),
+                    rule: rules::$rule.id,
+                    planted: <$queue>::race(&features, $bad).found,
+                    right: <$queue>::race(&features, $good).found,
+                }
+            }),*]
+        }
     };
 }
 pub(in crate::virtio::ring::tests) use planted;

@@ -81,8 +81,11 @@ impl Split {
         }
     }
 
-    fn land(&mut self, sight: &mut Sight<'_>, head: u16, written: Option<u32>) {
-        self.compare(sight, head);
+    pub(super) fn land(&mut self, sight: &mut Sight<'_>, head: u16, written: Option<u32>) {
+        if !sight.is_concurrent() {
+            // Otherwise the driver may have taken it back, and used its memory again.
+            self.compare(sight, head);
+        }
         let Some(chain) = self.ledger.chains.get(head) else { return };
         // All that was made available before it was read by the device before.
         let read = chain.extent.wrapping_add(1);

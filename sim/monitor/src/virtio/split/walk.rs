@@ -33,10 +33,10 @@ impl Split {
                 format!("entry {place} of the available ring names descriptor {head}, which the device holds already");
             return self.ledger.lose(sight, &rules::IMP_SPLIT_09, &what);
         }
-        if self.in_order {
+        if let (true, Some(expected)) = (self.in_order, self.expected) {
             sight.exercised(&rules::IMP_SPLIT_05);
-            if head != self.expected {
-                let what = format!("a chain begins with descriptor {head}; the next of the table is {}", self.expected);
+            if head != expected {
+                let what = format!("a chain begins with descriptor {head}; the next of the table is {expected}");
                 self.ledger.report(sight, &rules::IMP_SPLIT_05, &what);
             }
         }
@@ -87,7 +87,8 @@ impl Split {
                 return false;
             };
             chain.parts.push((index, raw));
-            self.expected = (index + 1) & (size - 1);
+            let following = (index + 1) & (size - 1);
+            self.expected = Some(following);
             let flags = raw.first();
             self.judge_known(sight, head, flags);
             if flags & desc::INDIRECT != 0 {
@@ -105,8 +106,8 @@ impl Split {
             }
             if self.in_order {
                 sight.exercised(&rules::VQ_SPLIT_D_07);
-                if next != self.expected {
-                    let what = format!("chain {head}: descriptor {index} goes on with {next}, not {}", self.expected);
+                if next != following {
+                    let what = format!("chain {head}: descriptor {index} goes on with {next}, not {following}");
                     self.ledger.report(sight, &rules::VQ_SPLIT_D_07, &what);
                 }
             }

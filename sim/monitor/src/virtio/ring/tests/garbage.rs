@@ -20,8 +20,11 @@ fn odd(dice: &mut Dice) -> u64 {
     }
 }
 
-fn live(features: u128, size: u16, shown: bool, seed: u64) {
+fn live(features: u128, size: u16, shown: bool, racing: bool, seed: u64) {
     let mut stand = Stand::new(shown);
+    if racing {
+        stand.race();
+    }
     let mut dice = Dice(seed);
     let areas = [0; 3].map(|_| stand.map(4096, Direction::Bidirectional));
     let tables = stand.map(4096, Direction::Bidirectional);
@@ -57,8 +60,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn garbage_is_survived(seed: u64, size in 0_u16..=9, packed: bool, set: u32, shown: bool) {
+    fn garbage_is_survived(seed: u64, size in 0_u16..=9, packed: bool, set: u32, shown: bool, racing: bool) {
         let features = u128::from(set) | u128::from(packed) << feature::RING_PACKED | u128::from(set & 3) << feature::IN_ORDER;
-        live(features & !(u128::from(!packed) << feature::RING_PACKED), size, shown, seed);
+        live(features & !(u128::from(!packed) << feature::RING_PACKED), size, shown, racing, seed);
     }
 }

@@ -67,11 +67,24 @@ pub(super) struct Model {
     used: u64,
     pub(super) exposed: Vec<Exposed>,
     pub(super) returned: Vec<Returned>,
+    /// The driver runs while the device works. Its kicks come late: value and width.
+    racing: bool,
+    late: Vec<(u32, u8)>,
 }
 
 impl Model {
     pub(super) fn new(packed: bool, size: u16, features: u128, shown: bool) -> Self {
-        let mut stand = Stand::new(shown);
+        Self::on(Stand::new(shown), packed, size, features)
+    }
+
+    /// A driver that runs while the device works.
+    pub(super) fn racing(packed: bool, size: u16, features: u128) -> Self {
+        let mut stand = Stand::new(false);
+        stand.race();
+        Self { racing: true, ..Self::on(stand, packed, size, features) }
+    }
+
+    fn on(mut stand: Stand, packed: bool, size: u16, features: u128) -> Self {
         let len = u64::from(size);
         let lens = if packed { [16 * len, 4, 4] } else { [16 * len, 6 + 2 * len, 6 + 8 * len] };
         let [descriptors, driver, device] = lens.map(|len| stand.map(len, Direction::Bidirectional));
@@ -99,6 +112,8 @@ impl Model {
             used: 0,
             exposed: Vec::new(),
             returned: Vec::new(),
+            racing: false,
+            late: Vec::new(),
         }
     }
 
@@ -131,6 +146,11 @@ impl Model {
             10 => self.ask(dice),
             _ => self.scribble(dice),
         }
+        if !self.late.is_empty() && dice.roll(3) == 0 {
+            let at = dice.roll(self.late.len() as u64) as usize;
+            let (value, width) = self.late.swap_remove(at);
+            self.stand.kick(value, width);
+        }
         if dice.roll(4) == 0 {
             self.idle();
         }
@@ -149,6 +169,9 @@ impl Model {
     /// Before it waits, a driver has looked whether the device is to be kicked.
     fn idle(&mut self) {
         self.look();
+        for (value, width) in std::mem::take(&mut self.late) {
+            self.stand.kick(value, width);
+        }
         self.stand.idle();
     }
 
@@ -295,6 +318,18 @@ impl Model {
         if self.prepared.is_empty() {
             return;
         }
+        self.show(dice);
+        if dice.roll(2) == 0 {
+            // The device may come in between.
+            self.work(dice);
+        }
+        self.stand.barrier(Barrier::Full);
+    }
+
+    fn show(&mut self, dice: &mut Dice) {
+        if self.prepared.is_empty() {
+            return;
+        }
         self.stand.barrier(if dice.roll(2) == 0 { Barrier::Write } else { Barrier::Full });
         if self.packed {
             for chain in self.prepared.iter().rev() {
@@ -308,11 +343,6 @@ impl Model {
             self.exposed.push(Exposed { id: chain.id, elements: chain.elements.clone() });
             self.flying.push(chain);
         }
-        if dice.roll(2) == 0 {
-            // The device may come in between.
-            self.work(dice);
-        }
-        self.stand.barrier(Barrier::Full);
     }
 
     /// Looks what the device wants, and kicks if it is to be kicked.
@@ -323,7 +353,12 @@ impl Model {
         if self.wants_kick() {
             let data = if self.packed { self.off_wrap(self.published) } else { self.published as u16 };
             let with_data = self.has(feature::NOTIFICATION_DATA);
-            self.stand.kick(3 | if with_data { u32::from(data) << 16 } else { 0 }, if with_data { 4 } else { 2 });
+            let (value, width) = (3 | if with_data { u32::from(data) << 16 } else { 0 }, if with_data { 4 } else { 2 });
+            if self.racing {
+                self.late.push((value, width));
+            } else {
+                self.stand.kick(value, width);
+            }
         }
         self.told = self.published;
     }
@@ -382,6 +417,9 @@ impl Model {
 
     /// The device reads what is new and gives some chains back.
     fn work(&mut self, dice: &mut Dice) {
+        if self.racing {
+            return self.work_while_the_driver_runs(dice);
+        }
         let mut writes: Vec<(u64, Vec<u8>)> = Vec::new();
         self.read = self.flying.len();
         let mut given = 0;
@@ -399,26 +437,75 @@ impl Model {
         }
     }
 
+    fn work_while_the_driver_runs(&mut self, dice: &mut Dice) {
+        self.stand.begin();
+        for _ in 0..=dice.roll(4) {
+            self.take();
+            while self.read > 0 && dice.roll(4) != 0 {
+                let mut writes = Vec::new();
+                self.read -= given_back(self, dice, &mut writes);
+                for (at, bytes) in &writes {
+                    self.stand.place(*at, bytes);
+                }
+                if dice.roll(4) == 0 {
+                    self.wish_now(dice);
+                }
+            }
+            for _ in 0..dice.roll(6) {
+                self.drive(dice);
+            }
+        }
+        self.stand.end();
+    }
+
+    /// The device takes what is new.
+    fn take(&mut self) {
+        for chain in &self.flying[self.read..] {
+            for slot in chain.parts.iter().filter(|_| self.packed) {
+                self.stand.fetch::<16>(self.setup.descriptors + 16 * u64::from(*slot));
+            }
+        }
+        self.read = self.flying.len();
+    }
+
+    /// The driver does something while the device works.
+    fn drive(&mut self, dice: &mut Dice) {
+        self.stand.pause();
+        match dice.roll(8) {
+            0..=2 => self.add(dice),
+            3..=4 if !self.prepared.is_empty() => self.show(dice),
+            5 => self.look(),
+            6 => self.ask(dice),
+            _ => self.scribble(dice),
+        }
+        self.stand.resume();
+    }
+
     /// The device says what kicks it wants.
     fn wish(&mut self, dice: &mut Dice) {
+        self.stand.begin();
+        self.wish_now(dice);
+        self.stand.end();
+    }
+
+    fn wish_now(&mut self, dice: &mut Dice) {
         let (device, size) = (self.setup.device, self.size());
-        let read = self.published;
         let event_idx = self.has(feature::EVENT_IDX);
-        let near = read.saturating_sub(dice.roll(3)) + dice.roll(2);
+        let near = self.published.saturating_sub(dice.roll(3)) + dice.roll(2);
         let place = self.off_wrap(near);
-        let packed = self.packed;
         let (flags, any) = (dice.roll(2) as u16, dice.roll(8) == 0);
         let desc = dice.roll(2) == 0;
         let noise = (dice.roll(size) | dice.roll(2) << 15) as u16;
-        self.stand.device(|stand| match (packed, event_idx) {
-            (false, false) => stand.place(device, &flags.to_le_bytes()),
-            (false, true) => stand.place(device + 4 + 8 * size, &(if any { noise } else { near as u16 }).to_le_bytes()),
+        let mut put = |at: u64, value: u16| self.stand.place(at, &value.to_le_bytes());
+        match (self.packed, event_idx) {
+            (false, false) => put(device, flags),
+            (false, true) => put(device + 4 + 8 * size, if any { noise } else { near as u16 }),
             (true, true) if desc => {
-                stand.place(device, &(if any { noise } else { place }).to_le_bytes());
-                stand.place(device + 2, &2_u16.to_le_bytes());
+                put(device, if any { noise } else { place });
+                put(device + 2, 2);
             }
-            (true, _) => stand.place(device + 2, &flags.to_le_bytes()),
-        });
+            (true, _) => put(device + 2, flags),
+        }
     }
 }
 
@@ -452,10 +539,8 @@ fn given_back(model: &mut Model, dice: &mut Dice, writes: &mut Vec<(u64, Vec<u8>
             _ => 0,
         };
         let flags = flags | if written > 0 { WRITE } else { 0 };
-        let mut bytes = written.to_le_bytes().to_vec();
-        bytes.extend(id.to_le_bytes());
-        bytes.extend(flags.to_le_bytes());
-        writes.push((at + 8, bytes));
+        writes.push((at + 8, [&written.to_le_bytes()[..], &id.to_le_bytes()].concat()));
+        writes.push((at + 14, flags.to_le_bytes().to_vec()));
         model.used += slots;
     } else {
         let at = model.setup.device + 4 + 8 * (model.used % model.size());

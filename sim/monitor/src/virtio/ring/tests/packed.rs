@@ -37,7 +37,7 @@ impl At {
 /// A driver of a packed queue that does what it is told, and a device.
 pub(super) struct Queue {
     pub(super) stand: Stand,
-    setup: Setup,
+    pub(super) setup: Setup,
     readable: u64,
     writable: u64,
     tables: u64,
@@ -52,7 +52,15 @@ impl Queue {
         queue.stand.verdict()
     }
 
-    fn new(features: &[u32], shown: bool) -> Self {
+    /// A life in which the driver may run while the device works.
+    pub(super) fn race(features: &[u32], act: fn(&mut Self)) -> Verdict {
+        let mut queue = Self::new(features, false);
+        queue.stand.race();
+        act(&mut queue);
+        queue.stand.verdict()
+    }
+
+    pub(super) fn new(features: &[u32], shown: bool) -> Self {
         let mut stand = Stand::new(shown);
         let mut map = |len: u16, direction| stand.map(len.into(), direction);
         let descriptors = map(16 * SIZE, Direction::Bidirectional);
@@ -70,7 +78,7 @@ impl Queue {
         self.stand.enable(self.setup);
     }
 
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         self.enable();
         self.stand.phase(|phase| phase.driver_ok = true);
     }
@@ -86,7 +94,7 @@ impl Queue {
     }
 
     /// All of a slot but its flags.
-    fn body_of(&mut self, slot: u16, address: u64, len: u32, id: u16) {
+    pub(super) fn body_of(&mut self, slot: u16, address: u64, len: u32, id: u16) {
         let mut bytes = [0; 14];
         bytes[..8].copy_from_slice(&address.to_le_bytes());
         bytes[8..12].copy_from_slice(&len.to_le_bytes());
@@ -95,7 +103,7 @@ impl Queue {
         self.stand.put(at, &bytes);
     }
 
-    fn body(&mut self, slot: u16, flags: u16, id: u16) {
+    pub(super) fn body(&mut self, slot: u16, flags: u16, id: u16) {
         let address = self.buffer(flags);
         self.body_of(slot, address, 16, id);
     }
@@ -106,7 +114,7 @@ impl Queue {
     }
 
     /// Writes a list; its head's flags last. `flags` are those of its slots, but for AVAIL and USED.
-    fn list(&mut self, id: u16, flags: &[u16]) {
+    pub(super) fn list(&mut self, id: u16, flags: &[u16]) {
         let head = self.next;
         let mut at = head;
         for (index, flags) in flags.iter().enumerate() {
@@ -127,13 +135,13 @@ impl Queue {
         self.stand.load(self.setup.device, 4);
     }
 
-    fn send(&mut self, id: u16, flags: &[u16]) {
+    pub(super) fn send(&mut self, id: u16, flags: &[u16]) {
         self.list(id, flags);
         self.kick();
     }
 
     /// An entry of a table.
-    fn entry(&mut self, index: u64, flags: u16) {
+    pub(super) fn entry(&mut self, index: u64, flags: u16) {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.buffer(flags).to_le_bytes());
         bytes[8] = 16;
@@ -142,7 +150,7 @@ impl Queue {
         self.stand.put(at, &bytes);
     }
 
-    fn table(&mut self, id: u16, len: u32) {
+    pub(super) fn table(&mut self, id: u16, len: u32) {
         let head = self.next;
         self.body_of(head.slot, self.tables, len, id);
         self.publish(head, INDIRECT);
@@ -150,7 +158,7 @@ impl Queue {
         self.kick();
     }
 
-    fn kick(&mut self) {
+    pub(super) fn kick(&mut self) {
         self.kick_with(self.next.slot, self.next.wrap);
     }
 
@@ -169,7 +177,7 @@ impl Queue {
 
     // The device.
 
-    fn want(&mut self, off_wrap: u16, flags: u16) {
+    pub(super) fn want(&mut self, off_wrap: u16, flags: u16) {
         let at = self.setup.device;
         self.stand.device(|stand| {
             stand.place(at, &off_wrap.to_le_bytes());
@@ -178,14 +186,26 @@ impl Queue {
     }
 
     /// A used descriptor that frees so many slots.
-    fn give(&mut self, id: u16, slots: u16) {
+    pub(super) fn give(&mut self, id: u16, slots: u16) {
+        self.stand.begin();
+        self.give_now(id, slots);
+        self.stand.end();
+    }
+
+    /// The same while the device works.
+    pub(super) fn give_now(&mut self, id: u16, slots: u16) {
         let at = self.at(self.used.slot);
         let flags = if self.used.wrap { AVAIL | USED } else { 0 };
-        self.stand.device(|stand| {
-            stand.place(at + 12, &id.to_le_bytes());
-            stand.place(at + 14, &flags.to_le_bytes());
-        });
+        self.stand.place(at + 12, &id.to_le_bytes());
+        self.stand.place(at + 14, &flags.to_le_bytes());
         self.used = self.used.after(slots);
+    }
+
+    /// The device takes so many slots from one on.
+    pub(super) fn take(&mut self, slot: u16, slots: u16) {
+        for ahead in 0..slots {
+            self.stand.fetch::<16>(self.at((slot + ahead) % SIZE));
+        }
     }
 }
 

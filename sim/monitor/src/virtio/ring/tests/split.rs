@@ -17,19 +17,27 @@ const SIZE: u16 = 4;
 /// A driver of a split queue that does what it is told, and a device.
 pub(super) struct Queue {
     pub(super) stand: Stand,
-    setup: Setup,
+    pub(super) setup: Setup,
     /// Buffers that the device may read and write.
     readable: u64,
     writable: u64,
     /// Memory for tables.
     tables: u64,
-    idx: u16,
+    pub(super) idx: u16,
     used: u16,
 }
 
 impl Queue {
     pub(super) fn life(features: &[u32], shown: bool, act: fn(&mut Self)) -> Verdict {
         let mut queue = Self::new(features, shown);
+        act(&mut queue);
+        queue.stand.verdict()
+    }
+
+    /// A life in which the driver may run while the device works.
+    pub(super) fn race(features: &[u32], act: fn(&mut Self)) -> Verdict {
+        let mut queue = Self::new(features, false);
+        queue.stand.race();
         act(&mut queue);
         queue.stand.verdict()
     }
@@ -50,7 +58,7 @@ impl Queue {
         self.stand.enable(self.setup);
     }
 
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         self.enable();
         self.stand.phase(|phase| phase.driver_ok = true);
     }
@@ -66,25 +74,25 @@ impl Queue {
         bytes
     }
 
-    fn raw(&mut self, index: u16, address: u64, len: u32, flags: u16, next: u16) {
+    pub(super) fn raw(&mut self, index: u16, address: u64, len: u32, flags: u16, next: u16) {
         let at = self.setup.descriptors + 16 * u64::from(index);
         self.stand.put(at, &Self::bytes(address, len, flags, next));
     }
 
     /// A descriptor of a buffer that suits its flags.
-    fn desc(&mut self, index: u16, flags: u16, next: u16) {
+    pub(super) fn desc(&mut self, index: u16, flags: u16, next: u16) {
         let address = if flags & WRITE != 0 { self.writable } else { self.readable };
         self.raw(index, address, 16, flags, next);
     }
 
     /// An entry of a table.
-    fn entry(&mut self, index: u64, flags: u16, next: u16) {
+    pub(super) fn entry(&mut self, index: u64, flags: u16, next: u16) {
         let address = if flags & WRITE != 0 { self.writable } else { self.readable };
         let at = self.tables + 16 * index;
         self.stand.put(at, &Self::bytes(address, 16, flags, next));
     }
 
-    fn table(&mut self, index: u16, len: u32, more: u16) {
+    pub(super) fn table(&mut self, index: u16, len: u32, more: u16) {
         let at = self.tables;
         self.raw(index, at, len, INDIRECT | more, 0);
     }
@@ -93,7 +101,7 @@ impl Queue {
         self.setup.driver + 4 + 2 * u64::from(place % SIZE)
     }
 
-    fn fill(&mut self, heads: &[u16]) {
+    pub(super) fn fill(&mut self, heads: &[u16]) {
         for head in heads {
             let slot = self.slot(self.idx);
             self.stand.put16(slot, *head);
@@ -101,7 +109,7 @@ impl Queue {
         }
     }
 
-    fn store_idx(&mut self) {
+    pub(super) fn store_idx(&mut self) {
         self.stand.put16(self.setup.driver + 2, self.idx);
     }
 
@@ -114,7 +122,7 @@ impl Queue {
         self.stand.load(at, 2);
     }
 
-    fn expose(&mut self, heads: &[u16]) {
+    pub(super) fn expose(&mut self, heads: &[u16]) {
         self.fill(heads);
         self.stand.barrier(Barrier::Write);
         self.store_idx();
@@ -122,7 +130,7 @@ impl Queue {
         self.look();
     }
 
-    fn kick(&mut self) {
+    pub(super) fn kick(&mut self) {
         self.kick_with(self.idx);
     }
 
@@ -134,7 +142,7 @@ impl Queue {
         }
     }
 
-    fn send(&mut self, heads: &[u16]) {
+    pub(super) fn send(&mut self, heads: &[u16]) {
         self.expose(heads);
         self.kick();
     }
@@ -145,18 +153,18 @@ impl Queue {
 
     // The device.
 
-    fn used_flags(&mut self, flags: u16) {
+    pub(super) fn used_flags(&mut self, flags: u16) {
         let at = self.setup.device;
         self.stand.device(|stand| stand.place(at, &flags.to_le_bytes()));
     }
 
-    fn avail_event(&mut self, event: u16) {
+    pub(super) fn avail_event(&mut self, event: u16) {
         let at = self.event_at();
         self.stand.device(|stand| stand.place(at, &event.to_le_bytes()));
     }
 
     /// Gives chains back, one entry for each.
-    fn give(&mut self, heads: &[u16]) {
+    pub(super) fn give(&mut self, heads: &[u16]) {
         for head in heads {
             self.give_batch(*head, 1);
         }
@@ -164,14 +172,18 @@ impl Queue {
 
     /// One entry for a batch.
     fn give_batch(&mut self, last: u16, count: u16) {
+        self.stand.begin();
+        self.give_now(last, count);
+        self.stand.end();
+    }
+
+    /// One entry for a batch, while the device works.
+    pub(super) fn give_now(&mut self, last: u16, count: u16) {
         let (base, place) = (self.setup.device, u64::from(self.used % SIZE));
         self.used = self.used.wrapping_add(count);
-        let used = self.used;
-        self.stand.device(|stand| {
-            stand.place(base + 4 + 8 * place, &u32::from(last).to_le_bytes());
-            stand.place(base + 8 + 8 * place, &0_u32.to_le_bytes());
-            stand.place(base + 2, &used.to_le_bytes());
-        });
+        self.stand.place(base + 4 + 8 * place, &u32::from(last).to_le_bytes());
+        self.stand.place(base + 8 + 8 * place, &0_u32.to_le_bytes());
+        self.stand.place(base + 2, &self.used.to_le_bytes());
     }
 }
 

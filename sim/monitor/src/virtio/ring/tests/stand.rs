@@ -112,6 +112,8 @@ pub(super) struct Stand {
     pub(super) shared: Arc<Mutex<Shared>>,
     /// Stores, loads and barriers are shown.
     pub(super) shown: bool,
+    /// The device stores, not the driver.
+    working: bool,
 }
 
 impl Stand {
@@ -122,7 +124,7 @@ impl Stand {
         bus.config_write(id, 4, 2, (command::MEMORY | command::BUS_MASTER).into());
         let shared = Arc::new(Mutex::new(Shared::default()));
         bus.watch(id, Box::new(Watcher { shared: shared.clone(), bar: 0, kick: KICK, enable: ENABLE }));
-        Self { bus, id, shared, shown }
+        Self { bus, id, shared, shown, working: false }
     }
 
     pub(super) fn share<T>(&self, act: impl FnOnce(&mut Shared) -> T) -> T {
@@ -149,14 +151,31 @@ impl Stand {
         self.bus.show_unmapped(self.id, iova, mapping.len, None);
     }
 
+    /// The device loads.
+    pub(super) fn fetch<const N: usize>(&self, iova: u64) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.bus.port(self.id).memory().read_slice(&mut bytes, GuestAddress(iova)).unwrap();
+        bytes
+    }
+
     fn physical(&self, iova: u64, len: usize) -> GuestAddress {
         let mapping =
             self.bus.port(self.id).io_space().mapping_at(iova, len as u64).expect("the test maps what it uses");
         GuestAddress(mapping.physical.0 + (iova - mapping.iova))
     }
 
+    /// Processors run while the device works, and their loads and stores are not shown.
+    pub(super) fn race(&mut self) {
+        self.bus.fabric.concurrent = true;
+        self.shown = false;
+    }
+
     /// The device stores.
     pub(super) fn place(&mut self, iova: u64, bytes: &[u8]) {
+        if self.working {
+            self.bus.port(self.id).memory().write_slice(bytes, GuestAddress(iova)).unwrap();
+            return;
+        }
         let at = self.physical(iova, bytes.len());
         self.bus.fabric.ram.memory().write_slice(bytes, at).unwrap();
     }
@@ -216,8 +235,30 @@ impl Stand {
     }
 
     pub(super) fn device(&mut self, act: impl FnOnce(&mut Self)) {
-        self.bus.show(self.id, None, Seen::Working);
+        self.begin();
         act(self);
+        self.end();
+    }
+
+    /// The device begins to work …
+    pub(super) fn begin(&mut self) {
+        self.bus.show(self.id, None, Seen::Working);
+        self.working = true;
+    }
+
+    /// … while the driver does something …
+    pub(super) fn pause(&mut self) {
+        self.working = false;
+    }
+
+    /// … goes on …
+    pub(super) fn resume(&mut self) {
+        self.working = true;
+    }
+
+    /// … and is done.
+    pub(super) fn end(&mut self) {
+        self.working = false;
         self.bus.show(self.id, None, Seen::Worked);
     }
 
