@@ -70,6 +70,9 @@ fn case_in_a_process_of_its_own() {
         "signal to another process" => under(role, || {
             system_call(libc::SYS_tgkill, [1, 1, 0, 0, 0, 0]);
         }),
+        "undoing" => {
+            under(role, || system_call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as usize, 1, 0, 0, 0, 0]));
+        }
         "unknown" => {
             under(role, || system_call(9999, [0; 6]));
         }
@@ -158,6 +161,7 @@ fn call_that_no_thread_needs_ends_the_process_with_a_line_that_names_it() {
         ("executable memory", "mmap"),
         ("typing into a terminal", "ioctl"),
         ("signal to another process", "tgkill"),
+        ("undoing", "prctl"),
         ("unknown", "an unknown one"),
     ];
     for role in Role::ALL {

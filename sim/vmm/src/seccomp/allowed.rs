@@ -122,7 +122,11 @@ const DEVICES: &[(Sysno, Only)] = &[
     (Sysno::epoll_pwait2, Only::Any),
 ];
 
-const EVENTS: &[(Sysno, Only)] = &[(Sysno::ioctl, Only::OneOf(1, &[ROUTING, IRQFD, IOEVENTFD, IRQ_LINE, SIGNAL_MSI]))];
+const EVENTS: &[(Sysno, Only)] = &[
+    (Sysno::ioctl, Only::OneOf(1, &[ROUTING, IRQFD, IOEVENTFD, IRQ_LINE, SIGNAL_MSI])),
+    // It asks to be woken in time.
+    (Sysno::prctl, Only::OneOf(0, &[("PR_SET_TIMERSLACK", libc::PR_SET_TIMERSLACK as u32)])),
+];
 
 const CPU: &[(Sysno, Only)] =
     &[(Sysno::ioctl, Only::OneOf(1, &[RUN, GET_REGS, ROUTING, IRQFD, IOEVENTFD, IRQ_LINE, SIGNAL_MSI]))];
@@ -215,7 +219,6 @@ mod tests {
             Sysno::clone,
             Sysno::clone3,
             Sysno::fork,
-            Sysno::prctl,
             Sysno::unlink,
             Sysno::kill,
             Sysno::process_vm_writev,

@@ -83,7 +83,7 @@ fn devices_with_files_of_the_host_work_under_the_filters() {
     std::fs::write(path("disk"), vec![0; 4 << 20]).unwrap();
     std::fs::write(path("in"), "typed").unwrap();
     let blk = format!("virtio-blk,image={}", path("disk"));
-    let net = format!("virtio-net,pcap={}", path("packets.pcapng"));
+    let net = format!("virtio-net,pcap-out={}", path("packets.pcapng"));
     let console = format!("virtio-console,input={},output={}", path("in"), path("out"));
     let Some((lines, outcome)) = run(stand("", &[&blk, &net, &console, "virtio-rng", "edu"])) else { return };
     assert_well(&lines);
