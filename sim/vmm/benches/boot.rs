@@ -92,6 +92,8 @@ fn ours(kernel: &Path, initrd: &[u8]) -> Result<Duration, String> {
         input: None,
         output: Box::new(writer),
         doorbells: true,
+        seccomp: true,
+        gdb: None,
     };
     let machine = Machine::new(settings, bus).map_err(|error| error.to_string())?;
     let listener = std::thread::spawn(move || seen(&mut reader, began));

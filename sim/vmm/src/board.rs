@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use bringup_core::{Bus, Nanos};
 use kvm_ioctls::VmFd;
+use vm_memory::GuestMemoryMmap;
 
 use crate::doorbells::Doorbells;
 use crate::error::{Error, Stuck};
+use crate::gdb::Stage;
 use crate::interrupts::{Interrupted, Interrupts};
 use crate::layout::{RESET_VALUE, port};
 use crate::pci_host::{Changed, PciHost};
@@ -47,6 +49,10 @@ pub(crate) struct Board {
     /// Rings when the devices' time comes sooner than the event thread knows.
     pub(crate) alarm: Signal,
     exits: AtomicU64,
+    /// Where vCPUs stop for a debugger, if there may be one.
+    pub(crate) stage: Option<Stage>,
+    /// The guest's memory.
+    pub(crate) memory: GuestMemoryMmap,
 }
 
 /// All that has one lock: what a CPU or a device does to the other side happens as a whole.
@@ -60,11 +66,18 @@ pub(crate) struct Attached {
 }
 
 impl Board {
-    pub(crate) fn new(vm: VmFd, mut bus: Bus, output: Output, doorbells: bool) -> Result<Self, Error> {
+    pub(crate) fn new(
+        vm: VmFd,
+        mut bus: Bus,
+        output: Output,
+        doorbells: bool,
+        stage: Option<Stage>,
+    ) -> Result<Self, Error> {
         bus.fabric.concurrent = true;
         let interrupts = Interrupts::new(&vm, &bus)?;
         let ports = Ports::new(&vm, output)?;
         let doorbells = if doorbells { Doorbells::new(&bus)? } else { Doorbells::default() };
+        let memory = bus.fabric.ram.memory().clone();
         let attached = Attached { bus, host: PciHost::new(), doorbells, interrupts, armed: Nanos::MAX };
         Ok(Self {
             vm,
@@ -77,6 +90,8 @@ impl Board {
             ended: Signal::new()?,
             alarm: Signal::new()?,
             exits: AtomicU64::new(0),
+            stage,
+            memory,
         })
     }
 
@@ -87,6 +102,14 @@ impl Board {
         locked(&self.end).get_or_insert(end);
         self.over.store(true, Ordering::Release);
         self.ended.ring();
+        if let Some(stage) = &self.stage {
+            stage.end();
+        }
+    }
+
+    /// Why it ended, if it did.
+    pub(crate) fn reason(&self) -> Option<End> {
+        locked(&self.end).clone()
     }
 
     /// Whether it ended.

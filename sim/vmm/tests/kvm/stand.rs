@@ -130,6 +130,8 @@ impl Stand {
             input: self.input.map(|file| Input { file, escape: false }),
             output: Box::new(self.console),
             doorbells: self.doorbells,
+            seccomp: true,
+            gdb: None,
         };
         match Machine::new(settings, self.bus) {
             Ok(machine) => Some(machine),
