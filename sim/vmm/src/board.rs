@@ -204,7 +204,7 @@ impl Board {
     /// For how long nothing happens by itself; `None` if for ever.
     pub(crate) fn until_next(&self) -> Option<Duration> {
         let mut attached = locked(&self.attached);
-        let next = attached.bus.next_event();
+        let next = attached.bus.next_event().into_iter().chain(attached.interrupts.next_look()).min();
         attached.armed = next.unwrap_or(Nanos::MAX);
         let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         next.map(|at| Duration::from_nanos(at.saturating_sub(now.max(attached.bus.fabric.now()))))
@@ -214,6 +214,7 @@ impl Board {
     pub(crate) fn work(&self) {
         const MOST: usize = 64;
         self.access(|attached, vm| {
+            attached.interrupts.look(vm, &mut attached.bus);
             for _ in 0..MOST {
                 if attached.bus.arrive() {
                     // It may have been a write that moved a BAR.
@@ -282,10 +283,10 @@ impl Attached {
     /// Carries interrupts. `true` if the event thread is to be told that it waits for too long.
     fn settle(&mut self, vm: &VmFd) -> bool {
         while let Some(message) = self.bus.take_message() {
-            self.interrupts.deliver(vm, &message);
+            self.interrupts.deliver(vm, &mut self.bus, &message);
         }
         self.interrupts.drive_pins(vm, &self.bus);
-        let next = self.bus.next_event().unwrap_or(Nanos::MAX);
+        let next = self.bus.next_event().into_iter().chain(self.interrupts.next_look()).min().unwrap_or(Nanos::MAX);
         let sooner = next < self.armed;
         self.armed = self.armed.min(next);
         sooner
