@@ -92,7 +92,7 @@ fn ours(kernel: &Path, initrd: &[u8]) -> Result<Duration, String> {
         input: None,
         output: Box::new(writer),
         doorbells: true,
-        seccomp: true,
+        seccomp: bringup_vmm::seccomp::is_available(),
         gdb: None,
     };
     let machine = Machine::new(settings, bus).map_err(|error| error.to_string())?;

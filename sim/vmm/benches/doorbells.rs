@@ -44,7 +44,7 @@ fn round(words: &str, doorbells: bool) -> Result<f64, String> {
         input: None,
         output: Box::new(console.clone()),
         doorbells,
-        seccomp: true,
+        seccomp: bringup_vmm::seccomp::is_available(),
         gdb: None,
     };
     let machine = Machine::new(settings, bus).map_err(|error| error.to_string())?;

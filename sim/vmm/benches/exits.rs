@@ -90,7 +90,7 @@ fn ours() -> Result<Duration, bringup_vmm::Error> {
         input: None,
         output: Box::new(std::io::sink()),
         doorbells: true,
-        seccomp: true,
+        seccomp: bringup_vmm::seccomp::is_available(),
         gdb: None,
     };
     let machine = Machine::new(settings, bus)?;

@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         input: None,
         output: Box::new(std::io::stdout()),
         doorbells: std::env::var_os("NO_DOORBELLS").is_none(),
-        seccomp: std::env::var_os("NO_SECCOMP").is_none(),
+        seccomp: std::env::var_os("NO_SECCOMP").is_none() && bringup_vmm::seccomp::is_available(),
         gdb: std::env::var_os("GDB").map(Into::into),
     };
     let outcome = Machine::new(settings, bus)?.run()?;

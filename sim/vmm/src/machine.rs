@@ -21,7 +21,7 @@ use crate::boot::{self, Images};
 use crate::error::{Asked, Error};
 use crate::escape::Escape;
 use crate::gdb::{self, Socket, Stage};
-use crate::seccomp::{Filter, Role};
+use crate::seccomp::{self, Filter, Role};
 use crate::serial::Output;
 use crate::vcpu::{Model, Vcpu, gdt};
 use crate::{acpi, events::Events, layout, memory};
@@ -110,6 +110,9 @@ impl Machine {
         let Settings { kernel, initrd, command_line, cpus, input, output, doorbells, seccomp, gdb } = settings;
         if cpus == 0 || cpus > MOST_CPUS {
             return Err(Error::Cpus(format!("a machine has 1 to {MOST_CPUS} CPUs, not {cpus}")));
+        }
+        if seccomp && !seccomp::is_available() {
+            return Err(Error::Seccomp("this host's kernel has none (CONFIG_SECCOMP_FILTER)".into()));
         }
         let gdb = gdb.as_deref().map(Socket::listen).transpose()?;
         let kvm = open_kvm()?;

@@ -61,6 +61,14 @@ pub fn allowed(role: Role) -> Vec<(&'static str, String)> {
     calls.values().map(|call| (call.name(), call.only.to_string())).collect()
 }
 
+/// Whether this host's kernel has such filters (`CONFIG_SECCOMP`).
+#[must_use]
+#[expect(unsafe_code, reason = "a system call without pointers")]
+pub fn is_available() -> bool {
+    // SAFETY: it asks for a number, and takes none of the other arguments.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) >= 0 }
+}
+
 /// A filter, ready to be installed.
 #[derive(Clone, Debug)]
 pub struct Filter {

@@ -46,7 +46,7 @@ pub(crate) fn settings(kernel: &tempfile::NamedTempFile) -> Settings {
         input: None::<Input>,
         output: Box::new(std::io::sink()),
         doorbells: true,
-        seccomp: true,
+        seccomp: bringup_vmm::seccomp::is_available(),
         gdb: None,
     }
 }
