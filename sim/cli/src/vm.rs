@@ -74,6 +74,8 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
         input,
         timeout: args.timeout,
         doorbells: !args.no_doorbells,
+        seccomp: !args.no_seccomp,
+        gdb: args.gdb.as_deref(),
     };
     let ended = boot.run()?;
     let shown = console.finish();

@@ -4,7 +4,7 @@
 //! by PVH, which both can; its init is a program of two system calls.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -79,19 +79,21 @@ fn archive() -> Vec<u8> {
     bytes
 }
 
-fn ours(kernel: &PathBuf, initrd: &[u8]) -> Result<Duration, String> {
+fn ours(kernel: &Path, initrd: &[u8]) -> Result<Duration, String> {
     let began = Instant::now();
     let (mut reader, writer) = io::pipe().map_err(|error| error.to_string())?;
     let ram = memory(256 << 20).map_err(|error| error.to_string())?;
     let bus = Bus::new(BusConfig { windows: layout::windows(), ..BusConfig::quiet(ram) });
     let settings = Settings {
-        kernel: kernel.clone(),
+        kernel: kernel.to_owned(),
         initrd: initrd.to_vec(),
         command_line: LINE.into(),
         cpus: 1,
         input: None,
         output: Box::new(writer),
         doorbells: true,
+        seccomp: true,
+        gdb: None,
     };
     let machine = Machine::new(settings, bus).map_err(|error| error.to_string())?;
     let listener = std::thread::spawn(move || seen(&mut reader, began));
@@ -103,7 +105,7 @@ fn ours(kernel: &PathBuf, initrd: &[u8]) -> Result<Duration, String> {
     })
 }
 
-fn qemu(kernel: &PathBuf, initrd: &[u8]) -> Result<Duration, String> {
+fn qemu(kernel: &Path, initrd: &[u8]) -> Result<Duration, String> {
     let program = std::env::var_os("BRINGUP_QEMU").ok_or("BRINGUP_QEMU names no qemu-system-x86_64")?;
     let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
     std::fs::write(file.path(), initrd).map_err(|error| error.to_string())?;

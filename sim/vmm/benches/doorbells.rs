@@ -44,6 +44,8 @@ fn round(words: &str, doorbells: bool) -> Result<f64, String> {
         input: None,
         output: Box::new(console.clone()),
         doorbells,
+        seccomp: true,
+        gdb: None,
     };
     let machine = Machine::new(settings, bus).map_err(|error| error.to_string())?;
     machine.run().map_err(|error| error.to_string())?;

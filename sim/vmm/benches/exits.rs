@@ -90,6 +90,8 @@ fn ours() -> Result<Duration, bringup_vmm::Error> {
         input: None,
         output: Box::new(std::io::sink()),
         doorbells: true,
+        seccomp: true,
+        gdb: None,
     };
     let machine = Machine::new(settings, bus)?;
     let stopper = machine.stopper();

@@ -30,6 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         input: None,
         output: Box::new(std::io::stdout()),
         doorbells: std::env::var_os("NO_DOORBELLS").is_none(),
+        seccomp: std::env::var_os("NO_SECCOMP").is_none(),
+        gdb: std::env::var_os("GDB").map(Into::into),
     };
     let outcome = Machine::new(settings, bus)?.run()?;
     println!("{:?} after {} exits, {} rings in {:?}", outcome.end, outcome.exits, outcome.rings, outcome.up);

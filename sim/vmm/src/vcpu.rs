@@ -64,8 +64,16 @@ impl Vcpu {
     pub(crate) fn run(&mut self, board: &Arc<Board>) {
         // It stays mapped as long as the vCPU is open.
         let shared: *const kvm_run = self.fd.get_kvm_run();
+        if let Some(stage) = &board.stage {
+            stage.enter(self.id);
+        }
         while !board.is_over() {
             board.count_exit();
+            // Held for a debugger, it finishes its instruction without going on to the next.
+            let held = board.stage.as_ref().filter(|stage| stage.holds(self.id));
+            if board.stage.is_some() {
+                self.fd.set_kvm_immediate_exit(held.is_some().into());
+            }
             match self.fd.run() {
                 Ok(VcpuExit::IoIn(port, data)) => {
                     let unit = unit_of(shared);
@@ -102,9 +110,21 @@ impl Vcpu {
                         board.end(End::Stuck(stuck));
                     }
                 }
+                Ok(VcpuExit::Debug(stop)) => {
+                    let taken = board.stage.as_ref().map(|stage| stage.hit(self.id, &stop, &self.fd));
+                    if let Some(Err(error)) = taken {
+                        let why = format!("it did not take the guest's own exception back from the debugger: {error}");
+                        board.end(End::Stuck(self.stuck(why, false, Vec::new())));
+                    }
+                }
                 Ok(other) => {
                     let why = format!("it stopped for a reason that a machine like this does not have ({other:?})");
                     board.end(End::Stuck(self.stuck(why, false, Vec::new())));
+                }
+                Err(error) if error.errno() == libc::EINTR && held.is_some() => {
+                    if let Some(stage) = held {
+                        stage.stand(self.id, &self.fd);
+                    }
                 }
                 // Called back: the loop looks why.
                 Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {}

@@ -103,6 +103,8 @@ pub(super) fn run(args: &UpstreamArgs, linked: Option<&'static Loadable>, out: &
         input: None,
         timeout: args.timeout,
         doorbells: true,
+        seccomp: true,
+        gdb: None,
     }
     .run()?;
     drop(work);

@@ -50,6 +50,12 @@ pub(crate) struct VmArgs {
     /// Where devices and faults have a choice, let chance decide.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Wait for gdb at a Unix socket (target remote SOCKET) before the guest's first instruction.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) gdb: Option<PathBuf>,
+    /// Let the machine's threads make any system call.
+    #[arg(long)]
+    pub(crate) no_seccomp: bool,
     /// Let every doorbell stop the CPU that rings it.
     #[arg(long)]
     pub(crate) no_doorbells: bool,

@@ -33,6 +33,9 @@ pub(crate) struct Boot<'a> {
     pub(crate) input: Option<Input>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) doorbells: bool,
+    pub(crate) seccomp: bool,
+    /// A socket for gdb.
+    pub(crate) gdb: Option<&'a Path>,
 }
 
 /// A machine that ended.
@@ -67,6 +70,8 @@ impl Boot<'_> {
             input: self.input,
             output: Box::new(self.console.clone()),
             doorbells: self.doorbells,
+            seccomp: self.seccomp,
+            gdb: self.gdb.map(Path::to_owned),
         };
         let machine = Machine::new(settings, bus).map_err(Failure::new)?;
         let end = Ender { by: Arc::default(), stopper: machine.stopper(), console: self.console };

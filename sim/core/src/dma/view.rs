@@ -447,4 +447,42 @@ mod tests {
         assert!(write(&memory, iova));
         assert_eq!(memory.iommu().take_noted().len(), 1);
     }
+
+    #[test]
+    fn what_a_device_does_where_it_is_followed_is_kept_with_what_stood_there() {
+        let mut ram = Ram::new(1 << 20).unwrap();
+        let memory = device_memory(&ram);
+        memory.iommu().set_open(true);
+        let iova = mapped(&memory, &mut ram, Direction::Bidirectional);
+        assert!(memory.follow(iova + 16, 32));
+        assert!(write(&memory, iova) && write(&memory, iova + 12) && write(&memory, iova + 40));
+        memory.iommu().set_noting(true);
+        let loaded: u16 = memory.read_obj(GuestAddress(iova + 18)).unwrap();
+        let mut kept = Vec::new();
+
+        assert!(memory.take_followed(iova + 16, &mut kept));
+
+        let (mut after, nothing) = ([0; 16], [0; 16]);
+        after[..4].fill(1);
+        let access = |store, at, len, before| DeviceAccess { store, iova: iova + at, len, before };
+        let stores = [access(true, 16, 4, nothing), access(true, 40, 8, nothing)];
+        assert_eq!((kept.as_slice(), loaded), (&[stores[0], stores[1], access(false, 18, 2, after)][..], 0x101));
+        assert!(memory.take_followed(iova + 16, &mut Vec::new()));
+        memory.forget_followed(iova, 100);
+        assert!(!memory.take_followed(iova + 16, &mut kept));
+    }
+
+    #[test]
+    fn more_than_is_kept_is_said_and_takes_no_memory() {
+        let mut ram = Ram::new(1 << 20).unwrap();
+        let memory = device_memory(&ram);
+        memory.iommu().set_open(true);
+        let iova = mapped(&memory, &mut ram, Direction::Bidirectional);
+        assert!(memory.follow(iova, 32));
+        assert!((0..=MOST_KEPT).all(|_| write(&memory, iova)));
+        let mut kept = Vec::new();
+        assert_eq!((memory.take_followed(iova, &mut kept), kept.len()), (false, MOST_KEPT));
+        assert!((1..MOST_FOLLOWED as u64).all(|at| memory.follow(iova + at, 1)));
+        assert!(!memory.follow(iova + 5000, 1));
+    }
 }

@@ -93,8 +93,9 @@ pub(super) struct Packed {
     driver_wish: Option<(u16, u16)>,
     /// Slots of the device's that the driver stored to, and where.
     touched: Vec<(u16, Option<Line>)>,
-    /// Where processors run while the device works: its accesses, used descriptors that are not followed yet (slot, and what stood
+    /// Where processors run while the device works: whether its accesses are kept, those accesses, used descriptors that are not followed yet (slot, and what stood
     /// there), and slots as it loaded them.
+    racing: bool,
     accesses: Vec<DeviceAccess>,
     given: Vec<(u16, Raw)>,
     loaded: VecDeque<(u16, Raw)>,
@@ -125,6 +126,7 @@ impl Packed {
             wish: (0, 0),
             driver_wish: None,
             touched: Vec::new(),
+            racing: false,
             accesses: Vec::new(),
             given: Vec::new(),
             loaded: VecDeque::new(),

@@ -5,6 +5,7 @@
 mod device;
 mod plan;
 mod queue;
+mod racing;
 mod rig;
 
 mod blk;

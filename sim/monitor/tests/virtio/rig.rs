@@ -19,7 +19,7 @@ const NOTIFY: u64 = 0x3000;
 pub(crate) struct Memory {
     pub(crate) iova: u64,
     pub(crate) len: u64,
-    at: GuestAddress,
+    pub(crate) at: GuestAddress,
 }
 
 /// The machine, and what its driver remembers.

@@ -116,3 +116,96 @@ fn doorbell_follows_its_bar_arrives_before_the_next_access_and_only_for_its_valu
         assert_eq!(outcome.rings, if doorbells { 2 } else { 0 });
     }
 }
+
+/// Interrupts when it is written to, and never lets go.
+struct Nag;
+
+impl Device for Nag {
+    fn function(&self) -> Function {
+        Function::new(0x1234, 0x5679).bar(Bar::memory32(0, 4096)).intx().msi(1)
+    }
+
+    fn read(&mut self, cx: &mut Cx<'_>, _at: Access) -> Reply<u64> {
+        Ok(cx.now() / 1_000_000)
+    }
+
+    fn write(&mut self, cx: &mut Cx<'_>, _at: Access, _value: u64) -> Reply<()> {
+        cx.interrupt();
+        Ok(())
+    }
+
+    fn reset(&mut self, _cx: &mut Cx<'_>, _kind: Reset) {}
+}
+
+// Opens the line of the device at the interrupt controller (level, vector 0x30; interrupts stay off), has it
+// interrupt, and does not acknowledge it for three seconds.
+guest_code!(
+    lets_it_nag,
+    "mov ebx, 0xe0018000", // 00:03.0 in ECAM
+    "mov word ptr [rbx + 4], 2",
+    "mov edi, [rbx + 0x10]",
+    "mov esi, 0xfec00000",
+    "mov dword ptr [rsi], 0x24", // the entry of line 10
+    "mov dword ptr [rsi + 0x10], 0x8030",
+    "mov dword ptr [rdi], 1",
+    "mov ebx, [rdi]",
+    "add ebx, 3000",
+    "2: mov eax, [rdi]",
+    "cmp eax, ebx",
+    "jb 2b",
+    "mov dx, 0x604",
+    "mov ax, 0x2000",
+    "out dx, ax",
+);
+
+// The same with the line masked.
+guest_code!(
+    does_not_listen,
+    "mov ebx, 0xe0018000",
+    "mov word ptr [rbx + 4], 2",
+    "mov edi, [rbx + 0x10]",
+    "mov dword ptr [rdi], 1",
+    "mov ebx, [rdi]",
+    "add ebx, 3000",
+    "2: mov eax, [rdi]",
+    "cmp eax, ebx",
+    "jb 2b",
+    "mov dx, 0x604",
+    "mov ax, 0x2000",
+    "out dx, ax",
+);
+
+fn rules_of(code: &'static [u8]) -> Option<Vec<&'static str>> {
+    let outcome = Stand::new(code).device("nag", Nag).run()?;
+    assert_eq!(outcome.end, End::PowerOff);
+    Some(outcome.bus.fabric.findings.iter().map(|finding| finding.rule.id).collect())
+}
+
+#[test]
+fn pin_that_nobody_acknowledges_is_found_if_its_line_is_open() {
+    let Some(rules) = rules_of(lets_it_nag()) else { return };
+    assert_eq!(rules, ["irq-stuck"]);
+    assert_eq!(rules_of(does_not_listen()).unwrap_or_default(), [""; 0]);
+}
+
+// MSI on, with bus mastering, to an address in memory.
+guest_code!(
+    sends_it_away,
+    "mov ebx, 0xe0018000",
+    "mov word ptr [rbx + 4], 6",
+    "mov edi, [rbx + 0x10]",
+    "mov dword ptr [rbx + 0x44], 0x123000",
+    "mov dword ptr [rbx + 0x48], 0",
+    "mov word ptr [rbx + 0x4c], 0x30",
+    "mov word ptr [rbx + 0x42], 1",
+    "mov dword ptr [rdi], 1",
+    "mov dx, 0x604",
+    "mov ax, 0x2000",
+    "out dx, ax",
+);
+
+#[test]
+fn message_to_where_no_interrupt_controller_listens_is_found() {
+    let Some(rules) = rules_of(sends_it_away()) else { return };
+    assert_eq!(rules, ["msi-nowhere"]);
+}

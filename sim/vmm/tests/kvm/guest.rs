@@ -77,6 +77,22 @@ fn guest_program_sees_the_same_machine_with_doorbells_that_stop_it_more_cpus_and
 }
 
 #[test]
+fn devices_with_files_of_the_host_work_under_the_filters() {
+    let room = tempfile::tempdir().unwrap();
+    let path = |name: &str| room.path().join(name).display().to_string();
+    std::fs::write(path("disk"), vec![0; 4 << 20]).unwrap();
+    std::fs::write(path("in"), "typed").unwrap();
+    let blk = format!("virtio-blk,image={}", path("disk"));
+    let net = format!("virtio-net,pcap-out={}", path("packets.pcapng"));
+    let console = format!("virtio-console,input={},output={}", path("in"), path("out"));
+    let Some((lines, outcome)) = run(stand("", &[&blk, &net, &console, "virtio-rng", "edu"])) else { return };
+    assert_well(&lines);
+    assert_eq!(outcome.end, End::PowerOff);
+    assert!(std::fs::read(path("disk")).unwrap().iter().any(|byte| *byte != 0), "nothing was written");
+    assert!(std::fs::metadata(path("packets.pcapng")).unwrap().len() > 100);
+}
+
+#[test]
 fn dma_without_bus_mastering_is_found_behind_a_real_trap() {
     let Some((lines, outcome)) = run(stand("tests=edu", &["edu"])) else { return };
     assert_well(&lines);

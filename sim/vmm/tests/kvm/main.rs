@@ -8,3 +8,4 @@ mod ends;
 mod guest;
 mod program;
 mod stand;
+mod waist;

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use bringup_core::{Bus, BusConfig, Device};
+use bringup_core::choice::Seeded;
+use bringup_core::{Bus, BusConfig, Device, Plan};
 use bringup_vmm::{Error, Input, Machine, Outcome, Settings, layout, memory};
 
 use crate::code::kernel;
@@ -87,6 +88,20 @@ impl Stand {
         self
     }
 
+    /// With this going wrong, and choices by a seed instead of the friendliest. Before the devices.
+    pub(crate) fn plan(mut self, plan: Plan, chooser: Option<Seeded>) -> Self {
+        assert_eq!(self.bus.devices().count(), 0, "the plan comes first");
+        let quiet = BusConfig::quiet(memory(16 << 20).unwrap());
+        let chooser = chooser.map_or(quiet.chooser, |seeded| Box::new(seeded));
+        self.bus = Bus::new(BusConfig { windows: layout::windows(), plan, chooser, ram: quiet.ram });
+        self
+    }
+
+    pub(crate) fn traced(mut self) -> Self {
+        self.bus.fabric.trace.enable(true);
+        self
+    }
+
     pub(crate) fn input(mut self, file: OwnedFd) -> Self {
         self.input = Some(file);
         self
@@ -115,6 +130,8 @@ impl Stand {
             input: self.input.map(|file| Input { file, escape: false }),
             output: Box::new(self.console),
             doorbells: self.doorbells,
+            seccomp: true,
+            gdb: None,
         };
         match Machine::new(settings, self.bus) {
             Ok(machine) => Some(machine),

@@ -16,14 +16,16 @@ use crate::virtio::ring::{Phase, Raw};
 impl Packed {
     /// Has the device's accesses kept.
     pub(super) fn race(&mut self, sight: &mut Sight<'_>) {
-        if !self.ledger.lost && !sight.follow_device(self.ring.base(), self.ring.len()) {
-            self.ledger.lost = true;
-        }
+        self.racing = !self.ledger.lost && sight.follow_device(self.ring.base(), self.ring.len());
+        self.ledger.lost |= !self.racing;
     }
 
     /// Looks at the ring. `rested`: the device has done nothing since the last look.
     pub(super) fn survey(&mut self, sight: &mut Sight<'_>, phase: Phase, rested: bool) {
         if self.ledger.lost {
+            if std::mem::take(&mut self.racing) {
+                sight.forget_device(self.ring.base(), self.ring.len());
+            }
             return;
         }
         self.judge_driver_event(sight);
