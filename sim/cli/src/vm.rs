@@ -13,8 +13,8 @@ use bringup_core::{Finding, Plan, Severity};
 use bringup_devices::registry::Workshop;
 use bringup_vmm::Input;
 
-use crate::failure::{Failure, complain, read, read_text};
-use crate::guest::console::{Console, View};
+use crate::failure::{Failure, complain, read, read_text, reason};
+use crate::guest::console::{Console, Stage, View};
 use crate::guest::{Channel, Guest, Purpose};
 use crate::life::PlanText;
 use crate::output::Out;
@@ -50,13 +50,14 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
     let (initrd, more) = args.initrd(purpose)?;
     // With commands it is the work that is wanted, not how the kernel boots.
     let whole = out.verbose || !matches!(purpose, Some(Purpose::Commands(_)));
-    let (input, raw) = input(purpose, out)?;
     let view = match (out.is_json(), whole) {
         (true, _) => View::Nothing,
         (false, true) => View::All,
         (false, false) => View::Work,
     };
-    let console = Console::new(view, raw && io::stdout().is_terminal());
+    let raw = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let console = Console::new(view, raw);
+    let input = input(purpose, &console, out)?;
     let workshop = Workshop::new();
     let boot = Boot {
         kernel: &args.kernel,
@@ -158,13 +159,26 @@ impl VmArgs {
 
 /// What is typed into the console, and whether that is a terminal: a guest that runs commands has none of those, so that Ctrl-C ends
 /// it as it does any other command.
-fn input(purpose: Option<Purpose<'_>>, out: &Out) -> Result<(Option<Input>, bool), Failure> {
+fn input(purpose: Option<Purpose<'_>>, console: &Console, out: &Out) -> Result<Option<Input>, Failure> {
     let stdin = io::stdin();
     let terminal = stdin.is_terminal();
     if terminal && (matches!(purpose, Some(Purpose::Commands(_))) || out.is_json()) {
-        return Ok((None, false));
+        return Ok(None);
     }
-    // Closed is as good as empty.
-    let Ok(file) = stdin.as_fd().try_clone_to_owned() else { return Ok((None, false)) };
-    Ok((Some(Input { file, escape: terminal }), terminal))
+    let refused = |error: io::Error| Failure::new(format_args!("cannot read standard input: {}", reason(&error)));
+    if terminal || purpose.is_none() {
+        let file = stdin.as_fd().try_clone_to_owned().map_err(refused)?;
+        return Ok(Some(Input { file, escape: terminal }));
+    }
+    // While a kernel sets its serial port up it throws away what has come: a pipe's bytes wait until there is somebody to read them.
+    let (reader, mut writer) = io::pipe().map_err(refused)?;
+    let console = console.clone();
+    let typist = move || {
+        console.wait_for(Stage::Run);
+        // It ends with the input, or the machine; whatever else is wrong with the input ends it as well.
+        let _ = io::copy(&mut io::stdin().lock(), &mut writer);
+    };
+    // Nobody waits for it: it may sit at an input that never ends.
+    std::thread::Builder::new().name("typist".into()).spawn(typist).map_err(refused)?;
+    Ok(Some(Input { file: reader.into(), escape: false }))
 }
