@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 
 use bringup_core::{Finding, Plan, Severity};
 use bringup_devices::registry::Workshop;
-use bringup_vmm::Input;
+use bringup_vmm::{Input, Terminal};
 
 use crate::failure::{Failure, complain, read, read_text, reason};
 use crate::guest::console::{Console, Stage, View};
@@ -55,9 +55,8 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
         (false, true) => View::All,
         (false, false) => View::Work,
     };
-    let raw = io::stdin().is_terminal() && io::stdout().is_terminal();
-    let console = Console::new(view, raw);
-    let input = input(purpose, &console, out)?;
+    let console = Console::new(view, io::stdin().is_terminal() && io::stdout().is_terminal());
+    let Typed { input, raw } = input(purpose, &console, out)?;
     let workshop = Workshop::new();
     let boot = Boot {
         kernel: &args.kernel,
@@ -78,6 +77,7 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
         gdb: args.gdb.as_deref(),
     };
     let ended = boot.run()?;
+    drop(raw);
     let shown = console.finish();
     let verdict = Verdict::of(&ended, &shown, purpose);
     let mut talked = shown.log.iter().any(|(stage, _)| whole || stage.is_work());
@@ -157,18 +157,30 @@ impl VmArgs {
     }
 }
 
-/// What is typed into the console, and whether that is a terminal: a guest that runs commands has none of those, so that Ctrl-C ends
-/// it as it does any other command.
-fn input(purpose: Option<Purpose<'_>>, console: &Console, out: &Out) -> Result<Option<Input>, Failure> {
+/// What is typed into the console.
+#[derive(Debug, Default)]
+struct Typed {
+    input: Option<Input>,
+    /// The terminal that it comes from: as it was when this is dropped.
+    raw: Option<Terminal>,
+}
+
+/// What is typed into the console: a guest that runs commands has no terminal, so that Ctrl-C ends it as it
+/// does any other command.
+fn input(purpose: Option<Purpose<'_>>, console: &Console, out: &Out) -> Result<Typed, Failure> {
     let stdin = io::stdin();
     let terminal = stdin.is_terminal();
     if terminal && (matches!(purpose, Some(Purpose::Commands(_))) || out.is_json()) {
-        return Ok(None);
+        return Ok(Typed::default());
     }
     let refused = |error: io::Error| Failure::new(format_args!("cannot read standard input: {}", reason(&error)));
     if terminal || purpose.is_none() {
         let file = stdin.as_fd().try_clone_to_owned().map_err(refused)?;
-        return Ok(Some(Input { file, escape: terminal }));
+        let raw = if terminal { Terminal::raw(stdin.as_fd()).map_err(refused)? } else { None };
+        if raw.is_some() {
+            eprintln!("Ctrl-A x ends the machine");
+        }
+        return Ok(Typed { input: Some(Input { file, escape: terminal }), raw });
     }
     // While a kernel sets its serial port up it throws away what has come: a pipe's bytes wait until there is somebody to read them.
     let (reader, mut writer) = io::pipe().map_err(refused)?;
@@ -180,5 +192,5 @@ fn input(purpose: Option<Purpose<'_>>, console: &Console, out: &Out) -> Result<O
     };
     // Nobody waits for it: it may sit at an input that never ends.
     std::thread::Builder::new().name("typist".into()).spawn(typist).map_err(refused)?;
-    Ok(Some(Input { file: reader.into(), escape: false }))
+    Ok(Typed { input: Some(Input { file: reader.into(), escape: false }), raw: None })
 }

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::init::{BEGIN, DONE, END, LOADED};
@@ -279,10 +279,8 @@ impl State {
                 Ok(count) => rest = &rest[count..],
                 Err(Errno::INTR | Errno::AGAIN) if given_up.load(Ordering::Relaxed) => self.unread = true,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    // Interrupted or not, the loop looks again.
-                    let _ = poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None);
-                }
+                // A filter lets the threads that come here wait for each other, but not for a file.
+                Err(Errno::AGAIN) => std::thread::park_timeout(Duration::from_millis(1)),
                 Err(_) => self.unread = true,
             }
         }
