@@ -34,6 +34,8 @@ const ALL: usize = DEVICES.len() + 1;
 /// The BAR of virtio devices, and where it has what a driver needs.
 const VIRTIO: u8 = 4;
 const NOTIFY: u64 = 0x3000;
+/// What memory holds at first: what a device writes is to be a change.
+const DIRTY: u8 = 0xa5;
 /// Quanta that the devices get for one action.
 const QUANTA: usize = 8;
 
@@ -142,8 +144,11 @@ impl Guest {
         }
         bus.fabric.trace.enable(true);
         let model = Model::new(&bus, *ids.get(BELL)?);
-        let ram = RAM.map(|(_, len)| vec![0; len as usize]);
+        let ram = RAM.map(|(_, len)| vec![DIRTY; len as usize]);
         let mut guest = Self { host: PciHost::new(), bus, model, reached, ram, quiet };
+        for (start, len) in RAM {
+            guest.store(start, &vec![DIRTY; len as usize]);
+        }
         for slot in 0..ALL {
             guest.config(slot, 4, 7, 2);
         }
@@ -347,7 +352,15 @@ impl Guest {
                 let len = len.min(if small & 32 == 0 { 4 - usize::from(small >> 6) } else { 4 });
                 drop(self.access(true, port, (small & 16 == 0).then_some(&bytes.repeat(4)[..len]), len));
             }
-            3 => self.select(value),
+            3 => {
+                // Of a register that is there: not enabled, another bus, another function, bits that do not count; or anything.
+                let there = 1 << 31 | (number as u32 + 3) << 11 | u32::from(place & 0xfc);
+                let flip = [1 << 31, 1 << 16, 1 << 8, 3 << 24 | 3, value];
+                self.select(there ^ flip[usize::from(small >> 3) % flip.len()]);
+                drop(self.access(true, 0xcf8, None, 4));
+                drop(self.access(true, 0xcfc, None, 4));
+                drop(self.access(true, 0xcfc, Some(&value.to_le_bytes()), 4));
+            }
             4 => {
                 self.compare(small64 & 31, u64::from(place & 7) * u64::from(place >> 15), u64::from(place >> 3) & 0xff);
             }
@@ -363,7 +376,7 @@ impl Guest {
                     10 => u64::MAX,
                     11 => 0,
                     12 => 0xc00,
-                    13 => 1 << 32,
+                    13 => [1 << 32, 1 << 16][usize::from(small >> 7)],
                     _ => wide << (small >> 4),
                 };
                 self.move_bar(number, index, to, place & 0x800 == 0);
@@ -388,11 +401,20 @@ impl Guest {
             12 => {
                 let Some((index, size)) = self.model.shadows[number].bar(usize::from(place & 3)) else { return };
                 let bar = self.model.shadows[number].address(index) + wide % size;
-                let port = if place & 4 == 0 { bar as u16 } else { value as u16 };
+                let port = match place >> 6 & 7 {
+                    0..5 => bar as u16,
+                    5 => value as u16,
+                    6 => 0xcf6 + u16::from(small) % 10,
+                    _ => 0xfffc + u16::from(small & 3),
+                };
                 let len = 1 + usize::from(place >> 3 & 3);
                 drop(self.access(true, port.into(), (place & 32 == 0).then_some(&value.to_le_bytes()[..len]), len));
+                drop(self.access(true, 0xcf8, None, 4));
             }
-            13 => self.config(number, 4, value & if place & 3 == 0 { 0xffff } else { 7 }, 2),
+            13 => {
+                let number = if place & 4 == 0 { BELL } else { number };
+                self.config(number, 4, value & if place & 3 == 0 { 0xffff } else { 7 }, 2);
+            }
             14 | 15 => {
                 // The table of vectors, mostly vector control.
                 let offset = u64::from(place & 0xc) << 2 | if place & 3 == 0 { small64 & 12 } else { 12 };
@@ -435,6 +457,10 @@ impl Guest {
                 let Some(at) = self.bus.port(DeviceId(BELL as u16)).config().msix_offset() else { return };
                 self.config(BELL, u64::from(at) + 12 + 4, u32::from(small & 1), 1);
                 self.config(BELL, 4, 7, 2);
+                if small & 2 == 0 {
+                    self.move_bar(BELL, 0, 0xd000_0000, false);
+                    self.move_bar(BELL, 2, 0x90_0000_0000, true);
+                }
             }
         }
     }

@@ -39,12 +39,16 @@ impl Split {
     }
 
     pub(super) fn pop(&mut self, memory: &DeviceMemory, mut elements: Vec<Element>) -> Result<Option<Chain>, Broken> {
-        let mut available = self.raw.iter(memory).map_err(|_| Broken)?;
-        let Some(descriptors) = available.next() else {
-            // Either there is nothing, or the ring's entry cannot be read.
+        let mut next = self.raw.iter(memory).map_err(|_| Broken)?.next();
+        if next.is_none() {
+            // Either there is nothing, or the ring's entry cannot be read. Or the driver, which may run meanwhile, has just filled it.
             let idx = self.raw.avail_idx(memory, Ordering::Acquire).map_err(|_| Broken)?;
-            return if idx.0 == self.raw.next_avail() { Ok(None) } else { Err(Broken) };
-        };
+            if idx.0 == self.raw.next_avail() {
+                return Ok(None);
+            }
+            next = self.raw.iter(memory).map_err(|_| Broken)?.next();
+        }
+        let descriptors = next.ok_or(Broken)?;
         let head = descriptors.head_index();
         let mut ended = false;
         let most = longest_chain(self.raw.size());

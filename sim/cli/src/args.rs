@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::exercise::work::Load;
 use crate::suggest;
+use crate::vm::args::{VmArgs, seconds};
 
 /// Bring up a Linux driver written in Rust before it meets hardware.
 #[derive(Debug, Parser)]
@@ -18,7 +19,7 @@ pub(crate) struct Cli {
     /// Print one JSON document to standard output instead of text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say on standard error what is built and what is taken from the cache.
+    /// Say on standard error what is built and what is taken from the cache; show also how a guest boots.
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
     #[command(subcommand)]
@@ -57,6 +58,10 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 as expected, 1 a bug was not caught or a correct driver blamed, 2 it could not be tried.
     Zoo(ZooArgs),
+    /// Boot a real kernel in a virtual machine with devices, load modules, run commands there; report what the guest did wrong.
+    ///
+    /// Exit status: that of the commands; 1 something was found or the guest failed, 2 the machine could not run, 130 a signal ended it.
+    Vm(VmArgs),
     /// Build a driver's file, as it is, as a module of a real kernel, and run it there.
     #[command(subcommand)]
     Upstream(UpstreamCommand),
@@ -216,9 +221,10 @@ pub(crate) struct ZooArgs {
 pub(crate) enum UpstreamCommand {
     /// Build the module.
     Build(UpstreamArgs),
-    /// Build the module, boot the kernel under QEMU, load the module, run commands, unload it.
+    /// Build the module, boot the kernel, load the module, run commands, unload it.
     ///
-    /// Exit status: 0 clean, 1 the kernel complained or a command failed, 2 it could not be built or booted.
+    /// Exit status: 0 clean, 1 the kernel complained, a command failed or (--door vm) the driver's log differs from the bench's,
+    /// 2 it could not be built or booted.
     Run(UpstreamArgs),
 }
 
@@ -232,9 +238,16 @@ pub(crate) struct UpstreamArgs {
     /// Where build puts the module; else the current directory.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// A device of QEMU's, as its -device takes it (may be repeated).
+    /// Who runs the kernel.
+    #[arg(long, value_enum, default_value_t = Door::Qemu)]
+    pub(crate) door: Door,
+    /// A device: of QEMU's, as its -device takes it, or with --door vm of ours, as bringup run takes it; then, if none is given,
+    /// those that the driver binds to (may be repeated).
     #[arg(long, value_name = "SPEC")]
     pub(crate) device: Vec<String>,
+    /// With --door vm: end the machine if it has not ended by itself after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
     /// What stands behind a device, as QEMU's -drive takes it: if=none,id=d,format=raw,file=disk.img (may be repeated).
     #[arg(long, value_name = "SPEC")]
     pub(crate) drive: Vec<String>,
@@ -250,6 +263,15 @@ pub(crate) struct UpstreamArgs {
     /// More of the kernel's command line.
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub(crate) append: String,
+}
+
+/// Where the real kernel runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Door {
+    /// Under QEMU's software emulation, with QEMU's devices.
+    Qemu,
+    /// In our own machine (bringup vm), with our devices: the guest's log of the driver is laid beside the bench's.
+    Vm,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ use crate::replay::replay;
 use crate::run::run;
 use crate::shrink::shrink;
 use crate::upstream::upstream;
+use crate::vm::vm;
 use crate::zoo::zoo;
 
 /// The exit status of a command that could not do what it was asked to.
@@ -75,7 +76,8 @@ fn dispatch(command: Command, linked: Option<&'static Loadable>, out: &mut Out) 
         Command::Shrink(arguments) => shrink(&arguments, linked, out),
         Command::List { what, virtio } => list(what, virtio, out),
         Command::Zoo(arguments) => zoo(&arguments, out),
-        Command::Upstream(command) => upstream(&command),
+        Command::Vm(arguments) => vm(&arguments, out),
+        Command::Upstream(command) => upstream(&command, linked, out),
         Command::Explain { id } => explain(&id, out),
     }
 }

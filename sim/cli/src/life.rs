@@ -18,7 +18,7 @@ use crate::exercise::work::{Load, Takes, Work};
 use crate::exercise::{self, Exercised, Session};
 use crate::failure::{Failure, read, read_text};
 use crate::output::Out;
-use crate::plug::Plug;
+use crate::plug::{Names, Plug};
 use crate::suggest;
 
 /// This release, which a stream file must be of.
@@ -421,15 +421,12 @@ pub(crate) fn plugs_in(devices: &[String], workshop: &Workshop) -> Result<Vec<Pl
 /// Describes a machine with these devices; `traced`: the trace is wanted.
 pub(crate) fn machine(plugs: Vec<Plug>, plan: Option<&PlanText>, traced: bool) -> Result<Builder, Failure> {
     let mut builder = Bench::builder();
-    let mut names: Vec<String> = Vec::new();
+    let mut names = Names::default();
     let mut platform: Vec<PlatformDevice> = Vec::new();
     for plug in plugs {
         match plug {
             Plug::Pci(kind, device) => {
-                let same = names.iter().filter(|name| **name == kind).count();
-                let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
-                builder = builder.boxed_device(&name, device);
-                names.push(kind);
+                builder = builder.boxed_device(&names.next(kind), device);
             }
             Plug::Platform(device) => {
                 let device = device.describe(&platform)?;

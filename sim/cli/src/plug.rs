@@ -128,6 +128,20 @@ impl Plug {
     }
 }
 
+/// Gives devices of one kind different names: `edu`, `edu1`, …
+#[derive(Debug, Default)]
+pub(crate) struct Names(Vec<String>);
+
+impl Names {
+    /// The name of the next device of this kind.
+    pub(crate) fn next(&mut self, kind: String) -> String {
+        let same = self.0.iter().filter(|known| **known == kind).count();
+        let name = if same == 0 { kind.clone() } else { format!("{kind}{same}") };
+        self.0.push(kind);
+        name
+    }
+}
+
 impl Platform {
     fn parse(kind: &PlatformKind, options: &str) -> Result<Self, Failure> {
         let kind = kind.name;

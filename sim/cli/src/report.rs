@@ -1,7 +1,7 @@
 //! The report of a life: its JSON, and the text made from that.
 
 use bringup_bench::{Errno, Report};
-use bringup_core::Severity;
+use bringup_core::{Finding, Severity};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -52,7 +52,7 @@ pub(crate) struct RunReport {
     #[serde(skip)]
     rows: Vec<(String, String)>,
     #[serde(skip)]
-    rendered: Vec<(Severity, String)>,
+    rendered: Rendered,
 }
 
 /// A device of the machine.
@@ -86,8 +86,9 @@ struct MishapReport {
     excused: bool,
 }
 
+/// A violated rule.
 #[derive(Serialize)]
-struct FindingReport {
+pub(crate) struct FindingReport {
     rule: &'static str,
     /// `advice`, `error` or `fatal`.
     severity: String,
@@ -106,6 +107,51 @@ struct FindingReport {
     notes: Vec<String>,
     fix: &'static str,
     reference: &'static str,
+}
+
+impl FindingReport {
+    pub(crate) fn new(finding: &Finding) -> Self {
+        Self {
+            rule: finding.rule.id,
+            severity: finding.rule.severity.to_string(),
+            what: finding.what.clone(),
+            place: finding.place.map(|place| format!("{}:{}:{}", place.file(), place.line(), place.column())),
+            device: finding.device.clone(),
+            at: finding.at,
+            position: finding.position,
+            context: finding.context.clone(),
+            times: finding.times,
+            notes: finding.notes.clone(),
+            fix: finding.rule.fix,
+            reference: finding.rule.reference,
+        }
+    }
+}
+
+/// Findings as text.
+pub(crate) struct Rendered(Vec<(Severity, String)>);
+
+impl Rendered {
+    pub(crate) fn new(findings: &[Finding]) -> Self {
+        Self(findings.iter().map(|finding| (finding.rule.severity, finding.to_string())).collect())
+    }
+
+    /// Prints how many there are, then each.
+    pub(crate) fn print(&self, out: &mut Out) {
+        let worst = self.0.iter().map(|(severity, _)| *severity).max().unwrap_or(Severity::Advice);
+        let verdict = match self.0.len() {
+            0 => out.paint(Style::Green, "none"),
+            count => out.paint(severity_style(worst), &count.to_string()),
+        };
+        out.row("findings", &verdict);
+        for (severity, text) in &self.0 {
+            out.line("");
+            let (head, rest) = text.split_once(']').map_or(("", &**text), |(head, rest)| (head, rest));
+            let head =
+                if head.is_empty() { String::new() } else { out.paint(severity_style(*severity), &format!("{head}]")) };
+            out.line(&format!("{head}{rest}"));
+        }
+    }
 }
 
 impl DeviceReport {
@@ -134,20 +180,6 @@ impl RunReport {
         reproduce: Option<String>,
         exit: u8,
     ) -> Self {
-        let findings = report.findings.iter().map(|finding| FindingReport {
-            rule: finding.rule.id,
-            severity: finding.rule.severity.to_string(),
-            what: finding.what.clone(),
-            place: finding.place.map(|place| format!("{}:{}:{}", place.file(), place.line(), place.column())),
-            device: finding.device.clone(),
-            at: finding.at,
-            position: finding.position,
-            context: finding.context.clone(),
-            times: finding.times,
-            notes: finding.notes.clone(),
-            fix: finding.rule.fix,
-            reference: finding.rule.reference,
-        });
         Self {
             bringup: VERSION,
             driver: life.driver.name().into(),
@@ -163,7 +195,7 @@ impl RunReport {
                 .iter()
                 .map(|(what, excused)| MishapReport { what: what.clone(), excused: *excused })
                 .collect(),
-            findings: findings.collect(),
+            findings: report.findings.iter().map(FindingReport::new).collect(),
             operations: report.operations,
             interrupts: report.stats.interrupts,
             allocations: report.stats.allocations,
@@ -176,7 +208,7 @@ impl RunReport {
             exit,
             devices_were_named: !life.has_default_devices() || matches!(life.driver, Driver::Bundled(_)),
             rows: exercised.facts.iter().map(|fact| (fact.name.clone(), fact.text.clone())).collect(),
-            rendered: report.findings.iter().map(|finding| (finding.rule.severity, finding.to_string())).collect(),
+            rendered: Rendered::new(&report.findings),
         }
     }
 
@@ -212,12 +244,7 @@ impl RunReport {
         let seed = self.seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
         out.row("choices", &format!("{}{seed}", self.choices));
         self.print_mishaps(out);
-        let verdict = match self.findings.len() {
-            0 => out.paint(Style::Green, "none"),
-            count => out.paint(severity_style(self.worst()), &count.to_string()),
-        };
-        out.row("findings", &verdict);
-        self.print_findings(out);
+        self.rendered.print(out);
         if let Some(command) = &self.reproduce {
             out.line("");
             let command = out.paint(Style::Bold, command);
@@ -252,20 +279,6 @@ impl RunReport {
                 let text = out.paint(Style::Red, &mishap.what);
                 out.row("FAILED", &text);
             }
-        }
-    }
-
-    fn worst(&self) -> Severity {
-        self.rendered.iter().map(|(severity, _)| *severity).max().unwrap_or(Severity::Advice)
-    }
-
-    fn print_findings(&self, out: &mut Out) {
-        for (severity, text) in &self.rendered {
-            out.line("");
-            let (head, rest) = text.split_once(']').map_or(("", &**text), |(head, rest)| (head, rest));
-            let head =
-                if head.is_empty() { String::new() } else { out.paint(severity_style(*severity), &format!("{head}]")) };
-            out.line(&format!("{head}{rest}"));
         }
     }
 }

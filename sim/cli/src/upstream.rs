@@ -1,13 +1,19 @@
-//! `bringup upstream`: builds a driver's file, as it is, inside a real kernel tree, and runs it there under QEMU.
+//! `bringup upstream`: builds a driver's file, as it is, inside a real kernel tree, and runs it there behind a door.
+
+mod beside;
+mod in_vm;
+mod qemu;
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::args::{UpstreamArgs, UpstreamCommand};
-use crate::cpio::Archive;
+use bringup_bench::module::Loadable;
+
+use crate::args::{Door, UpstreamArgs, UpstreamCommand};
 use crate::failure::{Failure, read, reason};
+use crate::output::Out;
 use crate::output_file;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -16,14 +22,19 @@ type Result<T> = std::result::Result<T, Failure>;
 ///
 /// # Errors
 /// When the tree cannot build modules, the driver does not compile there, or the guest does not come up.
-pub(crate) fn upstream(command: &UpstreamCommand) -> Result<u8> {
+pub(crate) fn upstream(command: &UpstreamCommand, linked: Option<&'static Loadable>, out: &mut Out) -> Result<u8> {
     let (arguments, runs) = match command {
         UpstreamCommand::Build(arguments) => (arguments, false),
         UpstreamCommand::Run(arguments) => (arguments, true),
     };
+    match arguments.door {
+        Door::Vm if runs => return in_vm::run(arguments, linked, out),
+        _ if arguments.timeout.is_some() => return Err(Failure::new("--timeout goes with upstream run --door vm")),
+        _ => {}
+    }
     let work = Work::new()?;
     if runs {
-        let clean = arguments.boot(&work.0, &mut io::stdout())?;
+        let clean = arguments.boot_qemu(&work.0, &mut io::stdout())?;
         return Ok(if clean { 0 } else { 1 });
     }
     let built = arguments.build(&work.0)?;
@@ -52,12 +63,6 @@ impl Drop for Work {
     }
 }
 
-/// Lines in a kernel's log that no correct driver causes.
-const ALARMS: [&str; 8] =
-    ["BUG:", "Oops", "WARNING:", "DMA-API:", "Kernel panic", "kernel BUG", "nobody cared", "Call Trace"];
-/// … except this one, which the DMA debugging code prints at boot.
-const NO_ALARM: [&str; 3] = ["DMA-API: preallocated", "DMA-API: debugging enabled", "report a bug"];
-
 impl UpstreamArgs {
     fn name(&self) -> Result<String> {
         let stem = self.driver.file_stem().and_then(|stem| stem.to_str());
@@ -78,9 +83,8 @@ impl UpstreamArgs {
         Ok(if taken { format!("bringup_{name}") } else { name })
     }
 
-    /// Builds the module; returns where it is.
-    fn build(&self, work: &Path) -> Result<PathBuf> {
-        let (name, module) = (self.name()?, self.module_name()?);
+    /// The tree, and how its kernel is configured.
+    fn tree(&self) -> Result<(PathBuf, String)> {
         read(&self.driver)?;
         let tree =
             fs::canonicalize(&self.kernel_tree).map_err(|error| Failure::file("find", &self.kernel_tree, &error))?;
@@ -96,6 +100,22 @@ impl UpstreamArgs {
                 tree.display()
             )));
         }
+        Ok((tree, config))
+    }
+
+    /// The tree's kernel, as something that boots.
+    fn image(&self) -> Result<PathBuf> {
+        let images = ["vmlinux", "arch/x86/boot/bzImage"].map(|path| self.kernel_tree.join(path));
+        images.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+            let tree = self.kernel_tree.display();
+            Failure::new(format_args!("no kernel in {tree}: neither vmlinux nor arch/x86/boot/bzImage"))
+        })
+    }
+
+    /// Builds the module; returns where it is.
+    fn build(&self, work: &Path) -> Result<PathBuf> {
+        let (name, module) = (self.name()?, self.module_name()?);
+        let (tree, config) = self.tree()?;
         let folder = self.driver.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
         copy_sources(folder, work).map_err(|error| Failure::file("copy the sources in", folder, &error))?;
         let kbuild = work.join("Kbuild");
@@ -124,135 +144,6 @@ impl UpstreamArgs {
         }
         Ok(work.join(format!("{module}.ko")))
     }
-
-    /// Builds the module, boots the tree's kernel under QEMU with the devices, loads the module, runs the commands, unloads it.
-    /// Prints the guest's log; `true` if no alarm was in it and the commands succeeded.
-    fn boot(&self, work: &Path, out: &mut dyn Write) -> Result<bool> {
-        let module = self.build(work)?;
-        let images = ["vmlinux", "arch/x86/boot/bzImage"].map(|path| self.kernel_tree.join(path));
-        let image = images.iter().find(|path| path.is_file()).ok_or_else(|| {
-            let tree = self.kernel_tree.display();
-            Failure::new(format_args!("no kernel in {tree}: neither vmlinux nor arch/x86/boot/bzImage"))
-        })?;
-        let initrd = work.join("initrd.cpio");
-        fs::write(&initrd, self.archive(&self.module_name()?, &module)?)
-            .map_err(|error| Failure::file("write", &initrd, &error))?;
-        let mut qemu = Command::new(std::env::var_os("BRINGUP_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into()));
-        qemu.args(["-M", "q35,accel=tcg", "-m", "256", "-nographic", "-no-reboot", "-kernel"]).arg(image);
-        qemu.arg("-initrd").arg(&initrd);
-        qemu.arg("-append").arg(format!("console=ttyS0 panic=-1 quiet loglevel=7 {}", self.append));
-        for drive in &self.drive {
-            qemu.args(["-drive", drive]);
-        }
-        for device in &self.device {
-            qemu.args(["-device", device]);
-        }
-        let mut child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|error| {
-            let program = qemu.get_program().to_string_lossy();
-            Failure::new(format_args!(
-                "cannot run {program}: {}; install QEMU or name it in BRINGUP_QEMU",
-                reason(&error)
-            ))
-        })?;
-        let console = child.stdout.take();
-        let outcome = console.map(|console| watch(console, out)).unwrap_or_default();
-        // The guest powers off by itself; one that hangs after its last line is ended here.
-        if outcome.status.is_some() {
-            let _ = child.kill();
-        }
-        let _ = child.wait();
-        match outcome.status {
-            None if outcome.begun => Err(Failure::new("the guest ended before its commands did")),
-            None => Err(Failure::new(
-                "the guest never reached its init; the kernel needs PVH or bzImage, a serial console and initramfs support",
-            )),
-            Some(0) => Ok(!outcome.alarmed),
-            Some(code) => {
-                let _ = writeln!(out, "the commands in the guest ended with status {code}");
-                Ok(false)
-            }
-        }
-    }
-
-    fn archive(&self, name: &str, module: &Path) -> Result<Vec<u8>> {
-        let busybox = self.busybox.clone().map_or_else(find_busybox, Ok)?;
-        let mut archive = Archive::default();
-        for folder in ["bin", "dev", "proc", "sys", "tmp", "p"] {
-            archive.directory(folder);
-        }
-        archive.file("bin/busybox", 0o755, &read(&busybox)?);
-        archive.file(&format!("p/{name}.ko"), 0o644, &read(module)?);
-        archive.file("p/take", 0o755, TAKE.as_bytes());
-        for file in &self.file {
-            let inside = file.file_name().and_then(|name| name.to_str()).unwrap_or("file");
-            archive.file(&format!("p/{inside}"), 0o755, &read(file)?);
-        }
-        let commands = self.run.as_deref().unwrap_or(":");
-        let init = format!(
-            "#!/bin/busybox sh\n\
-             /bin/busybox --install -s /bin\n\
-             export PATH=/bin:/p\n\
-             mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev 2>/dev/null\n\
-             mount -t debugfs d /sys/kernel/debug 2>/dev/null\n\
-             cd /p; echo; echo '{BEGIN}'\n\
-             insmod /p/{name}.ko; status=$?\n\
-             [ $status = 0 ] && {{ ( {commands}\n); status=$?; rmmod {name} || status=$?; }}\n\
-             echo; echo \"{STATUS}$status\"\n\
-             poweroff -f\n"
-        );
-        archive.file("init", 0o755, init.as_bytes());
-        Ok(archive.finish())
-    }
-}
-
-/// What the guest's console showed.
-#[derive(Default)]
-struct Outcome {
-    begun: bool,
-    alarmed: bool,
-    status: Option<i32>,
-}
-
-/// Prints what the guest says once its init runs, until it says how its commands ended.
-fn watch(console: impl io::Read, out: &mut dyn Write) -> Outcome {
-    let mut outcome = Outcome::default();
-    for line in BufReader::new(console).split(b'\n').map_while(io::Result::ok) {
-        let line = String::from_utf8_lossy(&line);
-        let line = line.trim_end();
-        if let Some(code) = line.strip_prefix(STATUS) {
-            outcome.status = code.trim().parse().ok();
-            break;
-        }
-        if line == BEGIN {
-            outcome.begun = true;
-        } else if outcome.begun && !line.is_empty() {
-            outcome.alarmed |=
-                ALARMS.iter().any(|alarm| line.contains(alarm)) && !NO_ALARM.iter().any(|ok| line.contains(ok));
-            // A reader that is gone does not stop the guest.
-            let _ = writeln!(out, "{line}");
-        }
-    }
-    outcome
-}
-
-/// For the guest's commands: `take VENDOR:DEVICE DRIVER` gives functions to a driver, also if one of the kernel's has them.
-const TAKE: &str = r#"#!/bin/sh
-for function in /sys/bus/pci/devices/*; do
-    [ "$(cat $function/vendor):$(cat $function/device)" = "0x${1%%:*}:0x${1##*:}" ] || continue
-    [ -e $function/driver ] && echo ${function##*/} > $function/driver/unbind
-    echo $2 > $function/driver_override
-    echo ${function##*/} > /sys/bus/pci/drivers_probe
-done
-"#;
-
-const BEGIN: &str = "--- bringup: the guest begins ---";
-const STATUS: &str = "--- bringup: status ";
-
-fn find_busybox() -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join("busybox")).find(|file| file.is_file()).ok_or_else(|| {
-        Failure::new("no busybox on the PATH: install a statically linked one (busybox-static), or give --busybox FILE")
-    })
 }
 
 fn copy_sources(from: &Path, to: &Path) -> io::Result<()> {

@@ -33,6 +33,9 @@ pub mod cost {
     pub const DMA: Nanos = 100;
 }
 
+/// How many findings are filed of one rule and one device that name no place in software.
+const MOST_WITHOUT_PLACE: usize = 64;
+
 /// An interrupt that left a device and waits for whoever runs the CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -84,6 +87,8 @@ pub struct Port {
     pub(crate) wake_delayed: bool,
     /// Interrupts that it raised and that its monitor was not told of yet; `None` if there is no monitor.
     pub(crate) raised: Option<Vec<Option<u16>>>,
+    /// See [`held_back`](Self::held_back).
+    pub(crate) held_back: u64,
 }
 
 /// For each of the first 1024 dwords of a BAR the register that fills it.
@@ -132,6 +137,7 @@ impl Port {
             memory_is_open: false,
             wake_delayed: false,
             raised: None,
+            held_back: 0,
             function,
         }
     }
@@ -203,6 +209,19 @@ impl Port {
     #[must_use]
     pub fn function(&self) -> &Function {
         &self.function
+    }
+
+    /// How often it raised a vector that was masked: the message waits, and goes out when the vector is unmasked.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        self.held_back
+    }
+
+    /// How many vectors have a message that waits.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        let msi = self.msi.as_ref().map_or(0, MsiState::waiting);
+        msi + self.msix.as_ref().map_or(0, MsixState::waiting)
     }
 
     /// Whether the pin is asserted and allowed to be seen.
@@ -339,7 +358,8 @@ impl Fabric {
     }
 
     /// Files a finding, with when and in what context it came up. The same rule broken at the same place again is counted, not
-    /// filed twice.
+    /// filed twice. Software without places (a guest's) can break a rule in any number of ways: of each rule and device the first 64
+    /// are filed, and the others are counted with the last of them.
     pub fn report(&mut self, mut finding: Finding) {
         let known = self.findings.iter_mut().find(|f| {
             f.rule == finding.rule
@@ -350,6 +370,13 @@ impl Fabric {
         if let Some(known) = known {
             known.times += 1;
             return;
+        }
+        if finding.place.is_none() {
+            let alike = |f: &&mut Finding| f.rule == finding.rule && f.device == finding.device && f.place.is_none();
+            if let Some(last) = self.findings.iter_mut().filter(alike).nth(MOST_WITHOUT_PLACE - 1) {
+                last.times += 1;
+                return;
+            }
         }
         finding.at = self.now;
         finding.position = self.trace.position();
@@ -613,6 +640,7 @@ impl Fabric {
                 self.emit(port, Message { device: port.id, vector, address, data, stamp });
             }
             Some(Raised::Pended) => {
+                port.held_back += 1;
                 self.cover(Coverage::MaskedPended);
                 self.operation(|| Event::Pended { device: port.id, vector });
             }

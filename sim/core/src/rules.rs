@@ -39,6 +39,12 @@ rules! {
     /// A device sent MSI with bus mastering off.
     MSI_NO_BUS_MASTER = "msi-no-bus-master", Error, "MSI with bus mastering off",
         "PCIe 6.0 §7.5.1.1.3", "call set_master() in probe: a message is a memory write of the device";
+    /// A device sent a message to where no interrupt controller listens.
+    MSI_NOWHERE = "msi-nowhere", Error, "a message to where no interrupt controller listens",
+        "Documentation/PCI/msi-howto.rst", "leave the message address and the MSI-X table to the kernel; mask a vector before its entry is changed";
+    /// A pin that nobody acknowledges.
+    IRQ_STUCK = "irq-stuck", Error, "an interrupt pin that stays asserted while its line is open",
+        "Documentation/core-api/genericirq.rst", "acknowledge at the device what it interrupted for before the handler returns";
     /// An access beyond a BAR.
     BAR_OUT_OF_RANGE = "bar-out-of-range", Error, "access outside the BAR",
         "PCIe 6.0 §7.5.1.2.1", "check the offset against the size of the region; map no more than the BAR has";

@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             bus.watch(id, monitor);
         }
     }
+    bus.fabric.trace.enable(std::env::var_os("TRACE").is_some());
     let settings = Settings {
         kernel: kernel.into(),
         initrd,
@@ -29,11 +30,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         input: None,
         output: Box::new(std::io::stdout()),
         doorbells: std::env::var_os("NO_DOORBELLS").is_none(),
+        seccomp: std::env::var_os("NO_SECCOMP").is_none() && bringup_vmm::seccomp::is_available(),
+        gdb: std::env::var_os("GDB").map(Into::into),
     };
     let outcome = Machine::new(settings, bus)?.run()?;
     println!("{:?} after {} exits, {} rings in {:?}", outcome.end, outcome.exits, outcome.rings, outcome.up);
     for finding in &outcome.bus.fabric.findings {
         println!("{}: {}", finding.rule.id, finding.what);
+    }
+    if let Some(path) = std::env::var_os("TRACE") {
+        let names: Vec<String> = outcome.bus.devices().map(|id| outcome.bus.port(id).name().to_owned()).collect();
+        bringup_core::trace::write_text(&mut fs::File::create(path)?, outcome.bus.fabric.trace.records(), &names)?;
     }
     Ok(())
 }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use bringup_core::{Bus, Nanos};
 use kvm_ioctls::VmFd;
+use vm_memory::GuestMemoryMmap;
 
 use crate::doorbells::Doorbells;
 use crate::error::{Error, Stuck};
+use crate::gdb::Stage;
 use crate::interrupts::{Interrupted, Interrupts};
 use crate::layout::{RESET_VALUE, port};
 use crate::pci_host::{Changed, PciHost};
@@ -47,6 +49,10 @@ pub(crate) struct Board {
     /// Rings when the devices' time comes sooner than the event thread knows.
     pub(crate) alarm: Signal,
     exits: AtomicU64,
+    /// Where vCPUs stop for a debugger, if there may be one.
+    pub(crate) stage: Option<Stage>,
+    /// The guest's memory.
+    pub(crate) memory: GuestMemoryMmap,
 }
 
 /// All that has one lock: what a CPU or a device does to the other side happens as a whole.
@@ -60,11 +66,18 @@ pub(crate) struct Attached {
 }
 
 impl Board {
-    pub(crate) fn new(vm: VmFd, mut bus: Bus, output: Output, doorbells: bool) -> Result<Self, Error> {
+    pub(crate) fn new(
+        vm: VmFd,
+        mut bus: Bus,
+        output: Output,
+        doorbells: bool,
+        stage: Option<Stage>,
+    ) -> Result<Self, Error> {
         bus.fabric.concurrent = true;
         let interrupts = Interrupts::new(&vm, &bus)?;
         let ports = Ports::new(&vm, output)?;
         let doorbells = if doorbells { Doorbells::new(&bus)? } else { Doorbells::default() };
+        let memory = bus.fabric.ram.memory().clone();
         let attached = Attached { bus, host: PciHost::new(), doorbells, interrupts, armed: Nanos::MAX };
         Ok(Self {
             vm,
@@ -77,6 +90,8 @@ impl Board {
             ended: Signal::new()?,
             alarm: Signal::new()?,
             exits: AtomicU64::new(0),
+            stage,
+            memory,
         })
     }
 
@@ -87,6 +102,14 @@ impl Board {
         locked(&self.end).get_or_insert(end);
         self.over.store(true, Ordering::Release);
         self.ended.ring();
+        if let Some(stage) = &self.stage {
+            stage.end();
+        }
+    }
+
+    /// Why it ended, if it did.
+    pub(crate) fn reason(&self) -> Option<End> {
+        locked(&self.end).clone()
     }
 
     /// Whether it ended.
@@ -181,7 +204,7 @@ impl Board {
     /// For how long nothing happens by itself; `None` if for ever.
     pub(crate) fn until_next(&self) -> Option<Duration> {
         let mut attached = locked(&self.attached);
-        let next = attached.bus.next_event();
+        let next = attached.bus.next_event().into_iter().chain(attached.interrupts.next_look()).min();
         attached.armed = next.unwrap_or(Nanos::MAX);
         let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         next.map(|at| Duration::from_nanos(at.saturating_sub(now.max(attached.bus.fabric.now()))))
@@ -190,9 +213,12 @@ impl Board {
     /// Time has come: devices work, what was delayed arrives. Bounded, so that vCPUs get the lock in between.
     pub(crate) fn work(&self) {
         const MOST: usize = 64;
-        self.access(|attached, _| {
+        self.access(|attached, vm| {
+            attached.interrupts.look(vm, &mut attached.bus);
             for _ in 0..MOST {
                 if attached.bus.arrive() {
+                    // It may have been a write that moved a BAR.
+                    attached.follow_all(vm);
                     continue;
                 }
                 match attached.bus.due_device() {
@@ -248,13 +274,19 @@ impl Attached {
         }
     }
 
+    fn follow_all(&mut self, vm: &VmFd) {
+        for device in self.bus.devices() {
+            self.doorbells.follow(vm, &self.bus, device);
+        }
+    }
+
     /// Carries interrupts. `true` if the event thread is to be told that it waits for too long.
     fn settle(&mut self, vm: &VmFd) -> bool {
         while let Some(message) = self.bus.take_message() {
-            self.interrupts.deliver(vm, &message);
+            self.interrupts.deliver(vm, &mut self.bus, &message);
         }
         self.interrupts.drive_pins(vm, &self.bus);
-        let next = self.bus.next_event().unwrap_or(Nanos::MAX);
+        let next = self.bus.next_event().into_iter().chain(self.interrupts.next_look()).min().unwrap_or(Nanos::MAX);
         let sooner = next < self.armed;
         self.armed = self.armed.min(next);
         sooner

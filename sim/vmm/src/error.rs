@@ -48,6 +48,17 @@ pub enum Error {
     /// The kernel's command line.
     #[error("{0}")]
     CommandLine(String),
+    /// A thread cannot be put under its filter.
+    #[error("cannot install a seccomp filter: {0}; the machine runs without one if it is told to (--no-seccomp)")]
+    Seccomp(String),
+    /// The socket for gdb.
+    #[error("{}: {why}", path.display())]
+    Gdb {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// KVM could not run the guest on.
     #[error("{0}")]
     Stuck(Stuck),

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use bringup_core::{Bus, Message};
+use bringup_core::{Bus, Finding, Message, Nanos, rules};
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
     KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_irqchip,
-    kvm_irq_routing_msi, kvm_msi,
+    kvm_irq_routing_msi, kvm_irqchip, kvm_msi,
 };
 use kvm_ioctls::VmFd;
 
@@ -27,9 +27,14 @@ pub(crate) struct Interrupts {
     levels: [bool; 2],
     /// Functions whose pin is asserted, bit by number.
     asserted: u64,
+    /// By device, since when its pin is asserted; `None` if it is not, or that was looked into.
+    since: Vec<Option<Nanos>>,
     /// By device.
     pub(crate) counts: Vec<Interrupted>,
 }
+
+/// For how long a pin may stay asserted before it is looked into: a handler takes microseconds, on the slowest host milliseconds.
+const PATIENCE: Nanos = 2_000_000_000;
 
 /// How often a device interrupted the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +50,10 @@ pub struct Interrupted {
 impl Interrupts {
     /// With the lines wired to the controllers as on a PC.
     pub(crate) fn new(vm: &VmFd, bus: &Bus) -> Result<Self, Error> {
-        let counts = bus.devices().map(|_| Interrupted::default()).collect();
-        let mut this = Self { routes: wiring(), messages: HashMap::new(), levels: [false; 2], asserted: 0, counts };
+        let counts: Vec<_> = bus.devices().map(|_| Interrupted::default()).collect();
+        let since = vec![None; counts.len()];
+        let mut this =
+            Self { routes: wiring(), messages: HashMap::new(), levels: [false; 2], asserted: 0, since, counts };
         this.set_routes(vm)?;
         Ok(this)
     }
@@ -58,17 +65,21 @@ impl Interrupts {
     }
 
     /// Has a message arrive.
-    pub(crate) fn deliver(&mut self, vm: &VmFd, message: &Message) {
+    pub(crate) fn deliver(&mut self, vm: &VmFd, bus: &mut Bus, message: &Message) {
         let arrived = self.send(vm, (message.address, message.data));
         if let Some(count) = self.counts.get_mut(usize::from(message.device.0)) {
             count.messages += u64::from(arrived);
             count.lost += u64::from(!arrived);
         }
+        if !is_interrupt(message.address) && !bus.fabric.is_faulted(message.device) {
+            let name = bus.port(message.device).name().to_owned();
+            let what = format!("{name} sent the message of vector {} to {:#x}", message.vector, message.address);
+            bus.fabric.report(Finding::new(&rules::MSI_NOWHERE, what).on_device(name));
+        }
     }
 
     fn send(&mut self, vm: &VmFd, key: (u64, u32)) -> bool {
-        // Local interrupt controllers listen here (Intel SDM vol. 3, §11.11.1).
-        if key.0 & 0xfff0_0000 != 0xfee0_0000 {
+        if !is_interrupt(key.0) {
             return false;
         }
         if !self.messages.contains_key(&key)
@@ -110,9 +121,12 @@ impl Interrupts {
         if !bus.has_pins() && self.levels == [false; 2] {
             return;
         }
-        for (id, count) in bus.devices().zip(&mut self.counts) {
+        for ((id, count), since) in bus.devices().zip(&mut self.counts).zip(&mut self.since) {
             let (bit, asserted) = (1 << id.0, bus.intx(id));
-            count.pins += u64::from(asserted && self.asserted & bit == 0);
+            if asserted != (self.asserted & bit != 0) {
+                count.pins += u64::from(asserted);
+                *since = asserted.then(|| bus.fabric.now());
+            }
             self.asserted = self.asserted & !bit | u64::from(asserted) << id.0;
         }
         for (index, gsi) in line::PINS.into_iter().enumerate() {
@@ -122,6 +136,50 @@ impl Interrupts {
             }
         }
     }
+
+    /// When a pin is to be looked into next.
+    pub(crate) fn next_look(&self) -> Option<Nanos> {
+        self.since.iter().flatten().min().map(|since| since.saturating_add(PATIENCE))
+    }
+
+    /// Looks into pins that are asserted for too long: the guest is in a storm if the line is open.
+    pub(crate) fn look(&mut self, vm: &VmFd, bus: &mut Bus) {
+        let now = bus.fabric.now();
+        if self.next_look().is_none_or(|at| at > now) {
+            return;
+        }
+        for id in bus.devices() {
+            let Some(since) = self.since.get_mut(usize::from(id.0)) else { continue };
+            if since.is_none_or(|since| now - since < PATIENCE) {
+                continue;
+            }
+            *since = None;
+            let line = bus.pin_line(id);
+            if is_open(vm, line) && !bus.fabric.is_faulted(id) {
+                let name = bus.port(id).name().to_owned();
+                let what = format!("{name} has its pin asserted for 2 s, and interrupt line {line} is open");
+                bus.fabric.report(Finding::new(&rules::IRQ_STUCK, what).on_device(name));
+            }
+        }
+    }
+}
+
+/// Whether local interrupt controllers listen at an address (Intel SDM vol. 3, §11.11.1).
+fn is_interrupt(address: u64) -> bool {
+    address & 0xfff0_0000 == 0xfee0_0000
+}
+
+/// Whether the guest takes interrupts of a line at the I/O interrupt controller.
+#[expect(unsafe_code, reason = "KVM gives an interrupt controller's state as a union")]
+fn is_open(vm: &VmFd, line: u8) -> bool {
+    const MASKED: u64 = 1 << 16;
+    let mut state = kvm_irqchip { chip_id: KVM_IRQCHIP_IOAPIC, ..Default::default() };
+    if vm.get_irqchip(&mut state).is_err() {
+        return false;
+    }
+    // SAFETY: KVM filled the part of the union that was asked for, and all bit patterns are valid for its integers.
+    let entry = unsafe { state.chip.ioapic.redirtbl.get(usize::from(line)).map(|entry| entry.bits) };
+    entry.is_some_and(|entry| entry & MASKED == 0)
 }
 
 fn message_of((address, data): (u64, u32)) -> kvm_msi {

@@ -11,6 +11,7 @@
 pub mod acpi;
 pub mod layout;
 pub mod pci_host;
+pub mod seccomp;
 
 mod board;
 mod boot;
@@ -18,12 +19,14 @@ mod doorbells;
 mod error;
 mod escape;
 mod events;
+mod gdb;
 mod interrupts;
 mod machine;
 mod memory;
 mod power;
 mod serial;
 mod signal;
+mod terminal;
 mod vcpu;
 
 pub use board::{End, Outcome};
@@ -32,3 +35,4 @@ pub use interrupts::Interrupted;
 pub use machine::{Input, Machine, Settings, Stopper};
 pub use memory::{LEAST as LEAST_MEMORY, MOST as MOST_MEMORY, memory};
 pub use serial::Output;
+pub use terminal::Terminal;

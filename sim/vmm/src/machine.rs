@@ -3,21 +3,25 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bringup_core::Bus;
-use kvm_bindings::{KVM_API_VERSION, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
+use kvm_bindings::{
+    KVM_API_VERSION, KVM_CAP_SET_GUEST_DEBUG2, KVM_GUESTDBG_BLOCKIRQ, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config,
+};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use vm_memory::{Bytes, GuestAddress};
-use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
+use vmm_sys_util::signal::{Killable, SIGRTMIN, block_signal, register_signal_handler};
 
 use crate::board::{Board, End, Outcome};
 use crate::boot::{self, Images};
 use crate::error::{Asked, Error};
 use crate::escape::Escape;
+use crate::gdb::{self, Socket, Stage};
+use crate::seccomp::{self, Filter, Role};
 use crate::serial::Output;
 use crate::vcpu::{Model, Vcpu, gdt};
 use crate::{acpi, events::Events, layout, memory};
@@ -38,6 +42,10 @@ pub struct Settings {
     pub output: Output,
     /// Doorbells do not stop the CPU that rings them.
     pub doorbells: bool,
+    /// Each thread that the guest can reach may make only the system calls that it needs: see [`seccomp`](crate::seccomp).
+    pub seccomp: bool,
+    /// A Unix socket for gdb. The guest waits for it before its first instruction.
+    pub gdb: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -63,6 +71,8 @@ pub struct Machine {
     board: Arc<Board>,
     vcpus: Vec<Vcpu>,
     input: Option<Input>,
+    seccomp: bool,
+    gdb: Option<Socket>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -97,10 +107,14 @@ impl Machine {
     /// # Errors
     /// When the host's KVM cannot be used, the kernel cannot be loaded, or the settings make no sense.
     pub fn new(settings: Settings, bus: Bus) -> Result<Self, Error> {
-        let Settings { kernel, initrd, command_line, cpus, input, output, doorbells } = settings;
+        let Settings { kernel, initrd, command_line, cpus, input, output, doorbells, seccomp, gdb } = settings;
         if cpus == 0 || cpus > MOST_CPUS {
             return Err(Error::Cpus(format!("a machine has 1 to {MOST_CPUS} CPUs, not {cpus}")));
         }
+        if seccomp && !seccomp::is_available() {
+            return Err(Error::Seccomp("this host's kernel has none (CONFIG_SECCOMP_FILTER)".into()));
+        }
+        let gdb = gdb.as_deref().map(Socket::listen).transpose()?;
         let kvm = open_kvm()?;
         let most = kvm.get_max_vcpus();
         if usize::from(cpus) > most {
@@ -118,8 +132,9 @@ impl Machine {
         memory::give(&vm, &bus.fabric.ram)?;
         let model = Model::new(&kvm, cpus)?;
         let vcpus = (0..cpus).map(|id| Vcpu::new(&vm, &model, id, start)).collect::<Result<_, _>>()?;
-        let board = Arc::new(Board::new(vm, bus, output, doorbells)?);
-        Ok(Self { board, vcpus, input })
+        let stage = gdb.is_some().then(|| stage(&kvm, cpus)).transpose()?;
+        let board = Arc::new(Board::new(vm, bus, output, doorbells, stage)?);
+        Ok(Self { board, vcpus, input, seccomp, gdb })
     }
 
     /// Something that stops it.
@@ -133,27 +148,44 @@ impl Machine {
     /// # Errors
     /// When a thread or the host's means for it cannot be had. What KVM makes of the guest is in the outcome.
     pub fn run(self) -> Result<Outcome, Error> {
-        let Self { board, vcpus, input } = self;
+        let Self { board, vcpus, input, seccomp, gdb } = self;
         // A vCPU's thread is called out of the guest by a signal; the handler has nothing to do.
         extern "C" fn called(_: i32, _: *mut libc::siginfo_t, _: *mut std::ffi::c_void) {}
         register_signal_handler(SIGRTMIN(), called).map_err(io::Error::from).asked_to("take a signal")?;
         let events = Events::new(&board)?;
+        let filter = |role| seccomp.then(|| Filter::new(role)).transpose();
+        let cpu = filter(if gdb.is_some() { Role::DebuggedCpu } else { Role::Cpu })?;
+        // Its file goes when this function is left: threads cannot take it away.
+        let gdb = gdb.map(Arc::new);
         let mut threads = Vec::new();
         let started = (|| {
-            threads.push(spawn("events", &board, move |board| events.run(board))?);
+            threads.push(spawn("events", &board, filter(Role::Events)?, move |board| events.run(board))?);
             if let Some(input) = input {
-                threads.push(spawn("console", &board, move |board| read_console(&input, board))?);
+                let filter = filter(Role::Console)?;
+                threads.push(spawn("console", &board, filter, move |board| read_console(&input, board))?);
             }
-            for mut vcpu in vcpus {
-                threads.push(spawn(&format!("cpu{}", vcpu.id()), &board, move |board| vcpu.run(board))?);
+            if let Some(socket) = gdb.clone() {
+                let path = socket.path().display();
+                eprintln!("gdb: waiting on {path}; (gdb) target remote {path}");
+                threads.push(spawn("debugger", &board, filter(Role::Debugger)?, move |board| {
+                    if let Some(stage) = &board.stage {
+                        gdb::serve(&socket, stage, board);
+                    }
+                })?);
+            }
+            // The first one last: with it the guest runs.
+            for mut vcpu in vcpus.into_iter().rev() {
+                threads.push(spawn(&format!("cpu{}", vcpu.id()), &board, cpu.clone(), move |board| vcpu.run(board))?);
             }
             Ok(())
         })();
         if started.is_err() {
             board.end(End::Stopped);
         }
-        // Until it is over.
-        let _ = poll(&mut [PollFd::new(&board.ended, PollFlags::IN)], None);
+        // Until it is over; a signal's handler may have run.
+        while !board.is_over() {
+            let _ = poll(&mut [PollFd::new(&board.ended, PollFlags::IN)], None);
+        }
         for thread in threads {
             join(thread);
         }
@@ -205,6 +237,16 @@ fn open_kvm() -> Result<Kvm, Error> {
     Ok(kvm)
 }
 
+/// Where a debugger stops the vCPUs.
+fn stage(kvm: &Kvm, cpus: u8) -> Result<Stage, Error> {
+    if !kvm.check_extension(Cap::SetGuestDebug) {
+        return Err(Error::Capability("way to debug a guest (KVM_CAP_SET_GUEST_DEBUG)"));
+    }
+    // A step that ended in an interrupt's handler would be of little use.
+    let flags = kvm.check_extension_raw(KVM_CAP_SET_GUEST_DEBUG2.into());
+    Stage::new(cpus, u32::try_from(flags).unwrap_or(0) & KVM_GUESTDBG_BLOCKIRQ)
+}
+
 /// A virtual machine with its interrupt controllers and its timer.
 fn make_vm(kvm: &Kvm) -> Result<VmFd, Error> {
     let vm = kvm.create_vm().asked_to("make a virtual machine")?;
@@ -221,6 +263,7 @@ fn make_vm(kvm: &Kvm) -> Result<VmFd, Error> {
 fn spawn(
     name: &str,
     board: &Arc<Board>,
+    filter: Option<Filter>,
     run: impl FnOnce(&Arc<Board>) + Send + 'static,
 ) -> Result<JoinHandle<()>, Error> {
     struct Fuse(Arc<Board>);
@@ -232,7 +275,40 @@ fn spawn(
         }
     }
     let fuse = Fuse(board.clone());
-    std::thread::Builder::new().name(name.into()).spawn(move || run(&fuse.0)).asked_to("start a thread")
+    let (ready, readiness) = mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+        leave_signals();
+        let filtered = filter.map_or(Ok(()), |filter| filter.install());
+        let goes_on = filtered.is_ok();
+        let _ = ready.send(filtered);
+        if goes_on {
+            run(&fuse.0);
+        }
+    });
+    let thread = thread.asked_to("start a thread")?;
+    // If nothing came it panicked, which ends the machine.
+    readiness.recv().unwrap_or(Ok(())).map(|()| thread)
+}
+
+/// Leaves the signals that are for the process to the threads that it had before: their handlers may do what a filter does not allow.
+fn leave_signals() {
+    let theirs = [
+        libc::SIGINT,
+        libc::SIGTERM,
+        libc::SIGHUP,
+        libc::SIGQUIT,
+        libc::SIGTSTP,
+        libc::SIGCONT,
+        libc::SIGCHLD,
+        libc::SIGWINCH,
+        libc::SIGALRM,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+    ];
+    for signal in theirs {
+        // One that is blocked already is refused.
+        let _ = block_signal(signal);
+    }
 }
 
 /// Waits for a thread, calling it out of the guest, or a wait, until it has seen that the machine is over.

@@ -58,6 +58,9 @@ pub(crate) fn give(vm: &VmFd, ram: &Ram) -> Result<(), Error> {
             memory_size: region.len(),
             userspace_addr: host as u64,
         };
+        // A child (the terminal's guardian) has no use for it, and would have the host copy every page that the guest writes meanwhile.
+        // SAFETY: the range is a mapping of this process; its content does not change.
+        unsafe { libc::madvise(host.cast(), region.memory_size as usize, libc::MADV_DONTFORK) };
         // SAFETY: the range is a mapping of this process that vm-memory owns. The board keeps both until all vCPUs are gone, and all
         // of this process reads and writes it as volatile memory that others change.
         unsafe { vm.set_user_memory_region(region) }.asked_to("map the memory")?;

@@ -105,7 +105,7 @@ fn fixed_hardware_is_at_the_ports_of_the_machine() {
     assert_eq!((flags >> 8 & 1, flags >> 10 & 1, flags >> 20 & 1), (1, 1, 0), "32-bit timer, reset, not reduced");
     // Reset: I/O space, 8 bits, one byte at 0xcf9, the value 6.
     assert_eq!((&fadt[116..120], u64_at(fadt, 120), fadt[128]), (&[1, 8, 0, 1][..], 0xcf9, 6));
-    assert_eq!(u16_at(fadt, 109), 0b10_0111, "legacy devices, keyboard, no VGA, no CMOS clock");
+    assert_eq!(u16_at(fadt, 109), 0b10_0101, "legacy devices, no keyboard controller, no VGA, no CMOS clock");
     for (at, width, port) in [(148, 32, 0x600), (172, 16, 0x604), (208, 32, 0x608)] {
         assert_eq!((fadt[at], fadt[at + 1], u64_at(fadt, at + 4)), (1, width, port));
     }

@@ -30,6 +30,12 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     let moves = (0..16).flat_map(|to| devices.clone().map(move |n| action(5, n, to << 12 | 0x44, 0xf0f0_0000)));
     let accesses = (0..16).flat_map(|width| devices.clone().map(move |n| action(8, n, width << 12 | 8, 0x7000_0004)));
     let ports = (0..64).map(|at| action(2, at * 4, at.into(), 0x1234_5678));
+    let addresses = (0..4).map(|flip| action(3, flip << 3, 4, 0));
+    // Around the configuration ports, one, two and four bytes; and an I/O BAR behind the last port.
+    let around = (0..10).flat_map(|at| [0, 1, 3].map(|len| action(12, at, 6 << 6 | len << 3, 0x8000_1804)));
+    let beyond =
+        [action(5, 1 | 0x80, 13 << 12 | 1, 0), action(12, 1, 7 << 6 | 3 << 3, 0), action(12, 3, 7 << 6 | 1 << 3, 0)];
+    let ends = around.chain(beyond);
     // Enable, mask each vector or not, ring, look at the pending bits, unmask, reset.
     let mut rings = vec![action(16, 0x80, 0, 0)];
     for (vector, masked) in [(0, 0), (1, 1), (2, 1), (3, 0)] {
@@ -42,19 +48,28 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     rings.push(action(17, 0, 0x8000, 0));
     rings.extend((1..3).map(|vector| action(14, 0, vector << 2 | 1, 0)));
     rings.extend([action(16, 0x80, 0, 0), action(23, 1, 0, 0), action(19, DEVICES.len() as u8, 0xc000, 0)]);
+    // Pended while masked; unmasked while the function may not master the bus; then it may.
+    let bell = DEVICES.len() as u8;
+    let ring = [action(14, 0, 5, 1), action(17, 1, 0x8000, 0)];
+    let stays = [action(13, bell, 1, 2), action(14, 0, 5, 0), action(19, bell, 0xc000, 0), action(13, bell, 1, 7)];
+    rings.extend([action(16, 0x80, 0, 0)].into_iter().chain(ring).chain(stays));
     let windows = (0..4).flat_map(|number| [0, 8].map(|way| action(20, number, 0x8c00 | way, 0x14)));
     let transfers = (0..8).flat_map(|place| [0, 1].map(move |way| action(21, place, way, 0x0200_0010)));
     let chains = (0..4).flat_map(|n| (0..8).map(move |place| action(22, place * 8 + n, 0x100 | 2, 0x0000_0020)));
+    let unmastered = (0..6).map(|number| action(13, number, 5, 2)).chain(transfers.clone()).chain(chains.clone());
     let mut all = vec![
         seed("enumerate", enumerate),
         seed("sizes", sizes),
         seed("moves", moves),
         seed("accesses", accesses),
         seed("ports", ports),
+        seed("addresses", addresses),
+        seed("port_ends", ends),
         seed("vectors", rings.clone()),
         seed("windows", windows),
         seed("transfers", transfers),
         seed("chains", chains.clone()),
+        seed("unmastered", unmastered),
     ];
     for (name, first) in [("lying_device", 0xa6), ("lost_writes", 0xb0), ("lost_configuration", 0x90)] {
         let mut bytes = seed(name, rings.iter().cloned().chain(chains.clone())).1;

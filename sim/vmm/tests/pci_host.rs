@@ -284,3 +284,19 @@ fn nothing_reaches_a_device_whose_decoding_is_off() {
     assert_eq!((machine.read(memory + 1), machine.port_in(io)), ([0x11], [0xff; 4]));
     assert_eq!(machine.reached(), [(1, 1, 1, None), (0, 1, 1, None)]);
 }
+
+#[test]
+fn findings_of_a_guest_that_breaks_a_rule_everywhere_are_counted_and_do_not_pile_up() {
+    let mut bus = Bus::new(BusConfig { windows: layout::windows(), ..BusConfig::quiet(Ram::new(1 << 20).unwrap()) });
+    let (name, device) = bringup_devices::registry::parse("edu").unwrap();
+    let id = bus.plug(&name, device).unwrap();
+    bus.config_write(id, 4, 2, 2);
+    let start = bus.bar(id, 0).unwrap().0;
+    let mut host = PciHost::new();
+    for offset in 0x1000..0x2000 {
+        host.memory_read(&mut bus, start + offset, &mut [0]);
+    }
+    let findings = &bus.fabric.findings;
+    assert!(findings.iter().all(|finding| finding.rule.id == "bar-no-register"), "{findings:?}");
+    assert_eq!((findings.len(), findings.iter().map(|finding| finding.times).sum::<u64>()), (64, 0x1000));
+}

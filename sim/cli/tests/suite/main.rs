@@ -15,4 +15,6 @@ mod upstream;
 mod usage;
 mod virtio;
 mod virtio_input;
+mod vm;
+mod vm_refusals;
 mod zoo;

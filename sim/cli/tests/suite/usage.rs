@@ -9,7 +9,7 @@ fn unknown_words_are_named_with_the_nearest_known_one() {
     for (arguments, line) in [
         (
             "rnu edu",
-            "unknown command \"rnu\"; did you mean \"run\"? (there are run, conform, replay, mutate, shrink, list, zoo, upstream, explain)",
+            "unknown command \"rnu\"; did you mean \"run\"? (there are run, conform, replay, mutate, shrink, list, zoo, vm, upstream, explain)",
         ),
         ("run edu --device edo", "unknown device \"edo\"; did you mean \"edu\"?"),
         ("run edu --device edu,dma-mask=1", "edu has no option \"dma-mask\"; did you mean \"dma_mask\"?"),

@@ -95,6 +95,11 @@ impl MsiState {
         Some((vector, self.message(config, vector)))
     }
 
+    /// How many vectors are pending.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.pending.count_ones()
+    }
+
     fn publish(&self, config: &mut ConfigSpace) {
         if let Some(at) = config.msi_offset().filter(|_| self.msi.maskable) {
             config.set_read_only(at + self.msi.layout().2, self.pending);
@@ -223,6 +228,11 @@ impl MsixState {
             }
         }
         None
+    }
+
+    /// How many vectors are pending.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.pending.iter().map(|word| word.count_ones()).sum()
     }
 
     /// Masks everything and forgets what is pending, as a reset does.

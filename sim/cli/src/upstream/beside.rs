@@ -1,0 +1,248 @@
+//! Two logs of one driver side by side: the bench's, and that of a real kernel.
+
+use serde::Serialize;
+
+use crate::guest::console::Stage;
+use crate::output::{Out, Style};
+
+/// What the real kernel itself says in a driver's or module's name, which the bench does not.
+const OF_THE_KERNEL: [&str; 5] = [
+    "loading out-of-tree module taints kernel",
+    "module verification failed",
+    "module license",
+    ": enabling device (",
+    ": enabling bus mastering",
+];
+
+/// A line of either log, or of both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Line {
+    /// `both`, `bench` or `linux`.
+    pub(super) on: On,
+    pub(super) text: String,
+    pub(super) mark: Mark,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum On {
+    Both,
+    Bench,
+    Linux,
+}
+
+/// What there is to say of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mark {
+    /// Both say it.
+    Same,
+    /// The other says it too, with another address, interrupt number or duration, as each machine has its own.
+    Alike,
+    /// The kernel says it, not the driver.
+    Kernel,
+    /// It came while the commands ran, which the bench does not.
+    Commands,
+    /// The other does not say it.
+    Differs,
+}
+
+/// The lines of a log that are of a driver that goes by one of these names: `name: …` or `name device: …`.
+pub(super) fn of_driver<'a>(lines: impl Iterator<Item = &'a str>, names: &[String]) -> Vec<String> {
+    let is = |line: &str| {
+        names.iter().any(|name| line.strip_prefix(&**name).is_some_and(|rest| rest.starts_with([':', ' '])))
+    };
+    lines.filter(|line| is(line)).map(str::to_owned).collect()
+}
+
+/// Lays the logs beside each other; that of the kernel says in which stage of the guest each line came.
+pub(super) fn beside(bench: &[String], linux: &[(Stage, String)]) -> Vec<Line> {
+    // What one of them cannot say is no part of the comparison, and goes back to where it was afterwards.
+    let aside = |stage: Stage, line: &str| {
+        if stage == Stage::Run {
+            Some(Mark::Commands)
+        } else if OF_THE_KERNEL.iter().any(|words| line.contains(words)) {
+            Some(Mark::Kernel)
+        } else {
+            None
+        }
+    };
+    let compared: Vec<&String> =
+        linux.iter().filter(|(stage, line)| aside(*stage, line).is_none()).map(|(_, line)| line).collect();
+    let mut pairs = align(bench, &compared).into_iter().peekable();
+    let mut lines = Vec::new();
+    let bench_line = |index: usize, mark| Line { on: On::Bench, text: bench[index].clone(), mark };
+    for (stage, text) in linux {
+        if let Some(mark) = aside(*stage, text) {
+            lines.push(Line { on: On::Linux, text: text.clone(), mark });
+            continue;
+        }
+        while let Some((Some(index), None)) = pairs.peek().copied() {
+            lines.push(bench_line(index, Mark::Differs));
+            pairs.next();
+        }
+        match pairs.next() {
+            Some((Some(index), Some(_))) if bench[index] == *text => {
+                lines.push(Line { on: On::Both, text: text.clone(), mark: Mark::Same });
+            }
+            Some((Some(index), Some(_))) => {
+                lines.push(bench_line(index, Mark::Alike));
+                lines.push(Line { on: On::Linux, text: text.clone(), mark: Mark::Alike });
+            }
+            _ => lines.push(Line { on: On::Linux, text: text.clone(), mark: Mark::Differs }),
+        }
+    }
+    lines.extend(pairs.filter_map(|(index, _)| index.map(|index| bench_line(index, Mark::Differs))));
+    lines
+}
+
+/// The longest common part of both, as pairs; what only one has stands alone.
+fn align(bench: &[String], linux: &[&String]) -> Vec<(Option<usize>, Option<usize>)> {
+    /// So many lines are aligned; what comes after them is paired in order. A driver that prints more has other troubles.
+    const MOST: usize = 2000;
+    let normal = |line: &String| without_volatile(line);
+    let bench: Vec<String> = bench.iter().map(normal).collect();
+    let linux: Vec<String> = linux.iter().map(|line| normal(line)).collect();
+    let (rows, columns) = (bench.len().min(MOST), linux.len().min(MOST));
+    let mut common = vec![vec![0_u32; columns + 1]; rows + 1];
+    for row in (0..rows).rev() {
+        for column in (0..columns).rev() {
+            common[row][column] = if bench[row] == linux[column] {
+                common[row + 1][column + 1] + 1
+            } else {
+                common[row + 1][column].max(common[row][column + 1])
+            };
+        }
+    }
+    let (mut row, mut column, mut pairs) = (0, 0, Vec::new());
+    while row < rows || column < columns {
+        if row < rows && column < columns && bench[row] == linux[column] {
+            pairs.push((Some(row), Some(column)));
+            (row, column) = (row + 1, column + 1);
+        } else if column == columns || (row < rows && common[row + 1][column] >= common[row][column + 1]) {
+            pairs.push((Some(row), None));
+            row += 1;
+        } else {
+            pairs.push((None, Some(column)));
+            column += 1;
+        }
+    }
+    for index in MOST..bench.len().max(linux.len()) {
+        match (bench.get(index), linux.get(index)) {
+            (Some(a), Some(b)) if a == b => pairs.push((Some(index), Some(index))),
+            (a, b) => {
+                pairs.extend(a.map(|_| (Some(index), None)));
+                pairs.extend(b.map(|_| (None, Some(index))));
+            }
+        }
+    }
+    pairs
+}
+
+/// A line with `#` for what each machine has its own of: long hexadecimal numbers, interrupt numbers and durations.
+fn without_volatile(line: &str) -> String {
+    let is_unit =
+        |word: &str| matches!(word.trim_end_matches(|c: char| !c.is_alphanumeric()), "ns" | "us" | "ms" | "µs");
+    let words: Vec<&str> = line.split(' ').collect();
+    let normal = |(index, word): (usize, &&str)| {
+        let core = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let digits = core.strip_prefix("0x").filter(|digits| digits.len() > 4);
+        let address = digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let number = !core.is_empty() && core.bytes().all(|byte| byte.is_ascii_digit());
+        let before = index.checked_sub(1).and_then(|index| words.get(index)).copied().unwrap_or_default();
+        let interrupt = number && before.eq_ignore_ascii_case("irq");
+        let number_and_unit = core.find(|c: char| !c.is_ascii_digit()).is_some_and(|at| at > 0 && is_unit(&core[at..]));
+        let duration = number_and_unit || (number && words.get(index + 1).is_some_and(|next| is_unit(next)));
+        if address || interrupt || duration { word.replacen(core, "#", 1) } else { (*word).to_owned() }
+    };
+    words.iter().enumerate().map(normal).collect::<Vec<_>>().join(" ")
+}
+
+/// How many lines only one of them has.
+pub(super) fn differences(lines: &[Line]) -> usize {
+    lines.iter().filter(|line| line.mark == Mark::Differs).count()
+}
+
+/// Prints them.
+pub(super) fn print(lines: &[Line], out: &mut Out) {
+    for line in lines {
+        let on = match line.on {
+            On::Both => "both ",
+            On::Bench => "bench",
+            On::Linux => "linux",
+        };
+        let (style, remark) = match line.mark {
+            Mark::Same => (None, ""),
+            Mark::Alike => (Some(Style::Yellow), "  (alike)"),
+            Mark::Kernel => (Some(Style::Dim), "  (by the kernel)"),
+            Mark::Commands => (Some(Style::Dim), "  (by the commands)"),
+            Mark::Differs => (Some(Style::Red), "  (DIFFERS)"),
+        };
+        let text = format!("{on}  {}{remark}", line.text);
+        out.line(&style.map_or(text.clone(), |style| out.paint(style, &text)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(lines: &[&str]) -> Vec<String> {
+        lines.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    fn marks(bench: &[&str], linux: &[(Stage, &str)]) -> Vec<(On, Mark)> {
+        let linux: Vec<_> = linux.iter().map(|(stage, line)| (*stage, (*line).to_owned())).collect();
+        beside(&lines(bench), &linux).iter().map(|line| (line.on, line.mark)).collect()
+    }
+
+    #[test]
+    fn line_that_only_one_has_differs_and_the_others_stay_paired() {
+        let linux = [(Stage::Load, "edu: a"), (Stage::Load, "edu: x"), (Stage::Unload, "edu: c")];
+        assert_eq!(
+            marks(&["edu: a", "edu: b", "edu: c"], &linux),
+            [(On::Both, Mark::Same), (On::Bench, Mark::Differs), (On::Linux, Mark::Differs), (On::Both, Mark::Same),]
+        );
+    }
+
+    #[test]
+    fn what_each_machine_has_its_own_of_is_alike() {
+        let linux = [(Stage::Load, "edu: registers at 0xe0001000, irq 24, took 12 us")];
+        let bench = ["edu: registers at 0x80000000, irq 33, took 7 us"];
+        assert_eq!(marks(&bench, &linux), [(On::Bench, Mark::Alike), (On::Linux, Mark::Alike)]);
+        assert_eq!(without_volatile("id 0x11e8, 3 queues, (5ms)"), "id 0x11e8, 3 queues, (#)");
+    }
+
+    #[test]
+    fn number_that_is_the_drivers_own_differs() {
+        let linux = [(Stage::Load, "edu: 5! = 121")];
+        assert_eq!(differences(&beside(&lines(&["edu: 5! = 120"]), &linux.map(|(s, l)| (s, l.to_owned())))), 2);
+    }
+
+    #[test]
+    fn what_the_bench_cannot_say_is_set_aside_where_it_stands() {
+        let linux = [
+            (Stage::Load, "edu: loading out-of-tree module taints kernel."),
+            (Stage::Load, "edu: a"),
+            (Stage::Run, "edu: used"),
+            (Stage::Unload, "edu: bye"),
+        ];
+        assert_eq!(
+            marks(&["edu: a", "edu: bye"], &linux),
+            [(On::Linux, Mark::Kernel), (On::Both, Mark::Same), (On::Linux, Mark::Commands), (On::Both, Mark::Same),]
+        );
+    }
+
+    #[test]
+    fn silence_on_one_side_is_a_difference() {
+        assert_eq!(marks(&["edu: a"], &[]), [(On::Bench, Mark::Differs)]);
+        assert_eq!(marks(&[], &[(Stage::Load, "edu: a")]), [(On::Linux, Mark::Differs)]);
+        assert!(marks(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn lines_are_the_drivers_by_their_first_word() {
+        let log = ["edu: a", "edu 0000:00:03.0: b", "edu_caps: c", "pci 0000:00:03.0: d", "education"];
+        assert_eq!(of_driver(log.into_iter(), &["edu".into()]), ["edu: a", "edu 0000:00:03.0: b"]);
+    }
+}

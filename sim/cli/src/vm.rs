@@ -1,0 +1,184 @@
+//! `bringup vm`: the device models under a real kernel, in a machine of our own.
+
+pub(crate) mod args;
+pub(crate) mod boot;
+mod report;
+pub(crate) mod verdict;
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsFd;
+
+use bringup_core::{Finding, Plan, Severity};
+use bringup_devices::registry::Workshop;
+use bringup_vmm::Input;
+
+use crate::failure::{Failure, complain, read, read_text, reason};
+use crate::guest::console::{Console, Stage, View};
+use crate::guest::{Channel, Guest, Purpose};
+use crate::life::PlanText;
+use crate::output::Out;
+use crate::trace_file::TraceFile;
+use args::VmArgs;
+use boot::Boot;
+use report::VmReport;
+use verdict::Verdict;
+
+/// The kernel's command line, before what the user adds: a guest that panics reboots, which ends the machine.
+pub(crate) const COMMAND_LINE: &str = "console=ttyS0 panic=-1";
+
+/// How many of the last lines of a guest that did not get to its work are shown.
+const LAST_LINES: usize = 40;
+
+/// Does what `bringup vm …` asks for.
+///
+/// # Errors
+/// When there can be no such machine on this host, or something that it is made of cannot be used.
+pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
+    let trace = args.trace.as_deref().map(TraceFile::new).transpose()?;
+    if let Some(trace) = &trace {
+        trace.check_devices(args.device.iter().map(String::as_str))?;
+    }
+    let plan = match &args.plan {
+        Some(path) => PlanText { given: path.display().to_string(), text: read_text(path)? }.parse()?,
+        None => Plan::default(),
+    };
+    // Before anything is made for it.
+    let readable = File::open(&args.kernel).and_then(|mut kernel| kernel.read(&mut [0]));
+    readable.map_err(|error| Failure::file("read", &args.kernel, &error))?;
+    let purpose = args.purpose();
+    let (initrd, more) = args.initrd(purpose)?;
+    // With commands it is the work that is wanted, not how the kernel boots.
+    let whole = out.verbose || !matches!(purpose, Some(Purpose::Commands(_)));
+    let view = match (out.is_json(), whole) {
+        (true, _) => View::Nothing,
+        (false, true) => View::All,
+        (false, false) => View::Work,
+    };
+    let raw = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let console = Console::new(view, raw);
+    let input = input(purpose, &console, out)?;
+    let workshop = Workshop::new();
+    let boot = Boot {
+        kernel: &args.kernel,
+        initrd,
+        command_line: args.command_line(&more),
+        memory: args.memory,
+        cpus: args.cpus,
+        devices: &args.device,
+        workshop: &workshop,
+        plan,
+        seed: args.seed,
+        traced: trace.is_some(),
+        console: console.clone(),
+        input,
+        timeout: args.timeout,
+        doorbells: !args.no_doorbells,
+        seccomp: !args.no_seccomp,
+        gdb: args.gdb.as_deref(),
+    };
+    let ended = boot.run()?;
+    let shown = console.finish();
+    let verdict = Verdict::of(&ended, &shown, purpose);
+    let mut talked = shown.log.iter().any(|(stage, _)| whole || stage.is_work());
+    if view == View::Work && verdict.line.is_some() && !shown.stage.is_work() {
+        talked = true;
+        let boot: Vec<&str> = shown.log.iter().filter(|(stage, _)| !stage.is_work()).map(|(_, line)| &**line).collect();
+        boot.iter().skip(boot.len().saturating_sub(LAST_LINES)).for_each(|line| out.line(line));
+    }
+    let mut failures: Vec<Failure> = workshop.notices().take().into_iter().map(Failure::Line).collect();
+    let bus = &ended.outcome.bus;
+    if let Some(trace) = &trace {
+        let devices: Vec<String> = bus.devices().map(|id| bus.port(id).name().to_owned()).collect();
+        if let Err(failure) = trace.write(bus.fabric.trace.records(), &devices, &out.paths) {
+            failures.push(failure);
+        }
+    }
+    let found = has_errors(&bus.fabric.findings) || !shown.alarms.is_empty();
+    let exit = if failures.is_empty() { verdict.with_findings(found) } else { 2 };
+    if talked {
+        out.line("");
+    }
+    VmReport::new(args, &ended, &shown, &verdict, exit, whole).print(out);
+    verdict.line.iter().for_each(|line| complain(line));
+    failures.iter().for_each(|failure| complain(&failure.to_string()));
+    Ok(exit)
+}
+
+/// Whether a rule was violated; advice does not count.
+pub(crate) fn has_errors(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.rule.severity != Severity::Advice)
+}
+
+impl VmArgs {
+    /// What our init is for, if one is needed.
+    fn purpose(&self) -> Option<Purpose<'_>> {
+        match &self.run {
+            Some(commands) => Some(Purpose::Commands(commands)),
+            None if self.module.is_empty() && self.share.is_empty() => None,
+            None => Some(Purpose::Shell),
+        }
+    }
+
+    /// The first file system, and what the kernel's command line needs for it.
+    fn initrd(&self, purpose: Option<Purpose<'_>>) -> Result<(Vec<u8>, String), Failure> {
+        let mut initrd = self.initrd.as_deref().map(read).transpose()?.unwrap_or_default();
+        let Some(purpose) = purpose else {
+            if let Some(busybox) = &self.busybox {
+                return Err(Failure::new(format_args!(
+                    "nothing has a use for the busybox {}: there is no --run, --module or --share",
+                    busybox.display()
+                )));
+            }
+            return Ok((initrd, String::new()));
+        };
+        let guest = Guest {
+            busybox: self.busybox.clone(),
+            modules: &self.module,
+            shares: &self.share,
+            purpose,
+            taken: &[],
+            unloads: false,
+            channel: Channel::Serial,
+            beside: self.initrd.is_some(),
+            most: self.memory,
+        };
+        // Linux unpacks one archive after the other; an uncompressed one begins at a multiple of four.
+        initrd.resize(initrd.len().next_multiple_of(4), 0);
+        initrd.extend(guest.archive()?);
+        Ok((initrd, guest.command_line()))
+    }
+
+    /// The kernel's command line, with `more` before the user's own words.
+    fn command_line(&self, more: &str) -> String {
+        let quiet = if self.run.is_some() { "quiet loglevel=7" } else { "" };
+        let words = [COMMAND_LINE, quiet, more].into_iter().chain(self.cmdline.iter().map(String::as_str));
+        words.filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What is typed into the console, and whether that is a terminal: a guest that runs commands has none of those, so that Ctrl-C ends
+/// it as it does any other command.
+fn input(purpose: Option<Purpose<'_>>, console: &Console, out: &Out) -> Result<Option<Input>, Failure> {
+    let stdin = io::stdin();
+    let terminal = stdin.is_terminal();
+    if terminal && (matches!(purpose, Some(Purpose::Commands(_))) || out.is_json()) {
+        return Ok(None);
+    }
+    let refused = |error: io::Error| Failure::new(format_args!("cannot read standard input: {}", reason(&error)));
+    if terminal || purpose.is_none() {
+        let file = stdin.as_fd().try_clone_to_owned().map_err(refused)?;
+        return Ok(Some(Input { file, escape: terminal }));
+    }
+    // While a kernel sets its serial port up it throws away what has come: a pipe's bytes wait until there is somebody to read them.
+    let (reader, mut writer) = io::pipe().map_err(refused)?;
+    let console = console.clone();
+    let typist = move || {
+        console.wait_for(Stage::Run);
+        // It ends with the input, or the machine; whatever else is wrong with the input ends it as well.
+        let _ = io::copy(&mut io::stdin().lock(), &mut writer);
+    };
+    // Nobody waits for it: it may sit at an input that never ends.
+    std::thread::Builder::new().name("typist".into()).spawn(typist).map_err(refused)?;
+    Ok(Some(Input { file: reader.into(), escape: false }))
+}

@@ -1,0 +1,257 @@
+//! `bringup vm` with guests: our bare program, and Linux where the host has one built. Skips visibly where there is no KVM.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::command::{Room, Said, skip};
+
+/// The bare guest program, which is built once; `None` where there is no KVM to run it.
+fn guest(what: &str) -> Option<&'static Path> {
+    static GUEST: OnceLock<PathBuf> = OnceLock::new();
+    if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        skip(what, &format!("/dev/kvm: {error}"));
+        return None;
+    }
+    Some(GUEST.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+        let built = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "-p",
+                "bringup-guest",
+                "--profile",
+                "guest",
+                "--features",
+                "bare",
+                "--target-dir",
+            ])
+            .arg(target)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            // What this test is built with is not for a program without a standard library.
+            .env_remove("RUSTFLAGS")
+            .status();
+        assert!(built.expect("cargo runs").success(), "the guest program builds");
+        target.join("guest/bringup-guest")
+    }))
+}
+
+/// A room with a program that is called a static busybox: the guest does not look at it.
+fn room() -> Room {
+    let room = Room::new();
+    let mut program = b"\x7fELF\x02\x01".to_vec();
+    program.resize(64, 0);
+    (program[16], program[18]) = (2, 62);
+    room.put("busybox", program);
+    room
+}
+
+/// Runs the guest program with these words, and options of the command's.
+fn run(room: &Room, guest: &Path, words: &str, options: &str) -> Said {
+    let mut command = room.command(&format!("vm --kernel {} --memory 32 {options} --cmdline", guest.display()));
+    let output = command.arg(words).stdin(Stdio::null()).output().expect("the command starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the command speaks UTF-8");
+    Said { status: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+#[test]
+fn guest_drives_its_devices_and_the_report_accounts_for_them() {
+    let Some(guest) = guest("a guest with devices") else { return };
+    let room = room();
+
+    let devices = "--device edu --device virtio-blk,size=1M --device edu --trace trace.txt";
+    let said = run(&room, guest, "tests=acpi,clock,edu", devices);
+
+    // It tries what happens without bus mastering, which no driver should.
+    assert_eq!((said.status, &*said.err), (1, ""), "{}", said.out);
+    assert_eq!(said.out.matches("error[").count(), 2, "{}", said.out);
+    assert!(said.out.contains("error[dma-no-bus-master]: edu1 tried to write"), "{}", said.out);
+    assert!(said.out.contains("\ndone\n") && !said.out.contains("FAILED") && !said.out.contains('\r'), "{}", said.out);
+    for (name, address) in [("edu ", "0000:00:03.0"), ("virtio-blk ", "0000:00:04.0"), ("edu1 ", "0000:00:05.0")] {
+        let row = said.out.lines().find(|line| line.contains(name) && line.contains(address)).expect("a row");
+        assert_eq!(row.contains("messages, "), name.starts_with("edu"), "{row}");
+    }
+    assert!(said.out.contains("turned itself off after"), "{}", said.out);
+    let trace = std::fs::read_to_string(room.path("trace.txt")).unwrap();
+    assert!(["config read", "BAR0 write", "DMA write", "MSI  ", "INTx "].iter().all(|event| trace.contains(event)));
+}
+
+#[test]
+fn report_is_there_as_json_and_the_console_with_it() {
+    let Some(guest) = guest("a report as JSON") else { return };
+
+    let said = run(&room(), guest, "tests=edu", "--device edu --json");
+
+    let report = said.json();
+    assert_eq!((said.status, &report["end"], &report["exit"]), (1, &"power-off".into(), &1.into()), "{}", said.err);
+    assert_eq!(report["findings"][0]["rule"], "dma-no-bus-master");
+    assert_eq!(report["devices"][0]["id"], "1234:11e8");
+    assert!(report["devices"][0]["messages"].as_u64() > Some(0) && report["exits"].as_u64() > Some(0));
+    assert!(report["log"].as_array().unwrap().iter().any(|line| line == "done"), "{}", report["log"]);
+}
+
+#[test]
+fn status_that_the_guest_says_is_the_commands() {
+    let Some(guest) = guest("a guest's status") else { return };
+    let room = room();
+    for (status, words) in
+        [(0, "tests=none com2=bringup-status=0"), (77, "tests=none com2=bringup-status=77 exit=reset")]
+    {
+        let said = run(&room, guest, words, "--run x --busybox busybox");
+        assert_eq!((said.status, &*said.err), (status, ""), "{}", said.out);
+        assert!(said.out.contains(&format!("status {status}\n")), "{}", said.out);
+    }
+}
+
+#[test]
+fn guest_that_comes_to_no_end_of_its_commands_is_told_with_its_last_lines() {
+    let Some(guest) = guest("a guest that ends early") else { return };
+    let room = room();
+    for (exit, line) in [
+        ("off", "error: the guest turned itself off too early: it had not reached its init\n"),
+        ("reset", "error: the guest reset itself too early: it had not reached its init\n"),
+        ("triple", "error: the guest reset itself by a triple fault: it had not reached its init\n"),
+    ] {
+        let said = run(&room, guest, &format!("tests=none exit={exit}"), "--run x --busybox busybox");
+        assert_eq!((said.status, &*said.err), (1, line), "{exit}: {}", said.out);
+        assert!(said.out.contains("done\n"), "{exit}: {}", said.out);
+    }
+}
+
+#[test]
+fn guest_of_the_users_may_reset_and_a_triple_fault_is_told() {
+    let Some(guest) = guest("a guest that resets") else { return };
+    let room = room();
+    for exit in ["reset", "i8042"] {
+        assert_eq!(run(&room, guest, &format!("tests=none exit={exit}"), "").status, 0, "{exit}");
+    }
+    let said = run(&room, guest, "tests=none exit=triple", "");
+    assert_eq!((said.status, &*said.err), (1, "error: the guest reset itself by a triple fault\n"));
+}
+
+#[test]
+fn guest_that_hangs_is_ended_when_its_time_is_over() {
+    let Some(guest) = guest("a guest that hangs") else { return };
+    for exit in ["spin", "halt"] {
+        let said = run(&room(), guest, &format!("tests=none exit={exit}"), "--timeout 1");
+        assert_eq!((said.status, &*said.err), (1, "error: the guest took longer than --timeout allows\n"), "{exit}");
+        assert!(said.out.contains("was stopped after"), "{}", said.out);
+    }
+}
+
+#[test]
+fn signal_ends_the_machine_and_what_there_is_is_written() {
+    let Some(guest) = guest("a machine that is signalled") else { return };
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let room = room();
+        let words = format!("vm --kernel {} --memory 32 --device edu --trace trace.jsonl --cmdline", guest.display());
+        let inner = room.command(&words);
+        // What runs in the background may have inherited that signals are ignored.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT,TERM,HUP").arg(inner.get_program()).args(inner.get_args());
+        command.arg("tests=edu exit=spin").current_dir(room.path(".")).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        assert!(lines.by_ref().any(|line| line.unwrap() == "done"));
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        let mut err = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut err).unwrap();
+        assert_eq!(
+            (child.wait().unwrap().code(), &*err),
+            (Some(130), "error: a signal ended the machine\n"),
+            "{signal}"
+        );
+        assert!(rest.iter().any(|line| line.contains("was stopped after")), "{rest:?}");
+        assert!(std::fs::read_to_string(room.path("trace.jsonl")).unwrap().contains("bar-write"));
+    }
+}
+
+#[test]
+fn finding_of_the_waist_is_told_and_counts_for_more_than_the_guests_status() {
+    let Some(guest) = guest("findings of a guest") else { return };
+    let room = room();
+
+    // Random accesses: some of them are to registers that edu does not have.
+    let said = run(&room, guest, "fuzz=1,2000 com2=bringup-status=0", "--device edu --run x --busybox busybox");
+
+    assert_eq!((said.status, &*said.err), (1, ""), "{}", said.out);
+    assert!(said.out.contains("[bar-no-register]") || said.out.contains("[bar-width]"), "{}", said.out);
+}
+
+#[test]
+fn fault_of_a_plan_reaches_the_guest() {
+    let Some(guest) = guest("a guest with a fault plan") else { return };
+    let room = room();
+    room.put(
+        "plan.toml",
+        "version = 1\n[[fault]]\nverb = \"bar-read\"\ndevice = \"edu\"\naddress = 0\nlength = 4\ndo = \"all-ones\"\n",
+    );
+
+    let said = run(&room, guest, "tests=edu", "--device edu --plan plan.toml --trace trace.txt");
+
+    assert!(said.out.contains("FAILED"), "{}", said.out);
+    assert!(std::fs::read_to_string(room.path("trace.txt")).unwrap().contains("fault         bar-read: all-ones"));
+}
+
+#[test]
+fn what_stands_in_a_pipe_is_typed_into_the_console() {
+    let Some(guest) = guest("a console's input") else { return };
+    let room = room();
+    room.put("typed", "hello there\r");
+    let mut command = room.command(&format!("vm --kernel {} --memory 32 --cmdline", guest.display()));
+    let typed = std::fs::File::open(room.path("typed")).unwrap();
+
+    let output = command.arg("echo").stdin(typed).output().unwrap();
+
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(out.contains("hello there"), "{out}");
+}
+
+#[test]
+fn initrd_that_does_not_fit_is_named() {
+    let Some(guest) = guest("an initrd that does not fit") else { return };
+    let room = room();
+    room.put("initrd", vec![0; 33 << 20]);
+    let said = run(&room, guest, "", "--initrd initrd");
+    assert_eq!(
+        said.refusal(),
+        "the initrd (33 MiB) does not fit beside the kernel into 32 MiB of memory; give it more (--memory)"
+    );
+}
+
+#[test]
+fn reader_that_goes_away_does_not_stop_the_guest() {
+    let Some(guest) = guest("a reader that goes away") else { return };
+    let room = room();
+    let mut command = room.command(&format!("vm --kernel {} --memory 32 --device edu --trace t.txt", guest.display()));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &*output.stderr), (Some(1), &b""[..]));
+    assert!(std::fs::read_to_string(room.path("t.txt")).unwrap().contains("BAR0"));
+}
+
+/// A kernel tree with a built kernel.
+const BUILD: &str = "BRINGUP_KERNEL_BUILD";
+
+#[test]
+fn linux_boots_or_one_line_says_why_this_kvm_cannot_run_it() {
+    const WHAT: &str = "Linux in a machine";
+    let Some(tree) = std::env::var_os(BUILD).filter(|tree| !tree.is_empty()) else {
+        return skip(WHAT, &format!("{BUILD} does not name a built kernel with Rust"));
+    };
+    if guest(WHAT).is_none() {
+        return;
+    }
+    let said = Room::new().bringup(&format!("vm --kernel {}", Path::new(&tree).join("vmlinux").display()));
+
+    // Without a file system it gives up, which is its own; a nested KVM may give up before.
+    assert_eq!(said.err.lines().count(), 1, "{}", said.err);
+    match said.status {
+        1 => assert!(said.err.contains("the guest's kernel gave up: Kernel panic - not syncing"), "{}", said.err),
+        2 => assert!(said.err.contains("use a host whose /dev/kvm is a full one"), "{}", said.err),
+        status => panic!("{status}: {}", said.err),
+    }
+}
