@@ -11,10 +11,10 @@ use std::os::fd::AsFd;
 
 use bringup_core::{Finding, Plan, Severity};
 use bringup_devices::registry::Workshop;
-use bringup_vmm::Input;
+use bringup_vmm::{Input, Terminal};
 
-use crate::failure::{Failure, complain, read, read_text};
-use crate::guest::console::{Console, View};
+use crate::failure::{Failure, complain, read, read_text, reason};
+use crate::guest::console::{Console, Stage, View};
 use crate::guest::{Channel, Guest, Purpose};
 use crate::life::PlanText;
 use crate::output::Out;
@@ -50,13 +50,13 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
     let (initrd, more) = args.initrd(purpose)?;
     // With commands it is the work that is wanted, not how the kernel boots.
     let whole = out.verbose || !matches!(purpose, Some(Purpose::Commands(_)));
-    let (input, raw) = input(purpose, out)?;
     let view = match (out.is_json(), whole) {
         (true, _) => View::Nothing,
         (false, true) => View::All,
         (false, false) => View::Work,
     };
-    let console = Console::new(view, raw && io::stdout().is_terminal());
+    let console = Console::new(view, io::stdin().is_terminal() && io::stdout().is_terminal());
+    let Typed { input, raw } = input(purpose, &console, out)?;
     let workshop = Workshop::new();
     let boot = Boot {
         kernel: &args.kernel,
@@ -77,6 +77,7 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
         gdb: args.gdb.as_deref(),
     };
     let ended = boot.run()?;
+    drop(raw);
     let shown = console.finish();
     let verdict = Verdict::of(&ended, &shown, purpose);
     let mut talked = shown.log.iter().any(|(stage, _)| whole || stage.is_work());
@@ -156,15 +157,40 @@ impl VmArgs {
     }
 }
 
-/// What is typed into the console, and whether that is a terminal: a guest that runs commands has none of those, so that Ctrl-C ends
-/// it as it does any other command.
-fn input(purpose: Option<Purpose<'_>>, out: &Out) -> Result<(Option<Input>, bool), Failure> {
+/// What is typed into the console.
+#[derive(Debug, Default)]
+struct Typed {
+    input: Option<Input>,
+    /// The terminal that it comes from: as it was when this is dropped.
+    raw: Option<Terminal>,
+}
+
+/// What is typed into the console: a guest that runs commands has no terminal, so that Ctrl-C ends it as it
+/// does any other command.
+fn input(purpose: Option<Purpose<'_>>, console: &Console, out: &Out) -> Result<Typed, Failure> {
     let stdin = io::stdin();
     let terminal = stdin.is_terminal();
     if terminal && (matches!(purpose, Some(Purpose::Commands(_))) || out.is_json()) {
-        return Ok((None, false));
+        return Ok(Typed::default());
     }
-    // Closed is as good as empty.
-    let Ok(file) = stdin.as_fd().try_clone_to_owned() else { return Ok((None, false)) };
-    Ok((Some(Input { file, escape: terminal }), terminal))
+    let refused = |error: io::Error| Failure::new(format_args!("cannot read standard input: {}", reason(&error)));
+    if terminal || purpose.is_none() {
+        let file = stdin.as_fd().try_clone_to_owned().map_err(refused)?;
+        let raw = if terminal { Terminal::raw(stdin.as_fd()).map_err(refused)? } else { None };
+        if raw.is_some() {
+            eprintln!("Ctrl-A x ends the machine");
+        }
+        return Ok(Typed { input: Some(Input { file, escape: terminal }), raw });
+    }
+    // While a kernel sets its serial port up it throws away what has come: a pipe's bytes wait until there is somebody to read them.
+    let (reader, mut writer) = io::pipe().map_err(refused)?;
+    let console = console.clone();
+    let typist = move || {
+        console.wait_for(Stage::Run);
+        // It ends with the input, or the machine; whatever else is wrong with the input ends it as well.
+        let _ = io::copy(&mut io::stdin().lock(), &mut writer);
+    };
+    // Nobody waits for it: it may sit at an input that never ends.
+    std::thread::Builder::new().name("typist".into()).spawn(typist).map_err(refused)?;
+    Ok(Typed { input: Some(Input { file: reader.into(), escape: false }), raw: None })
 }

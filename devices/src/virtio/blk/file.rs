@@ -116,20 +116,21 @@ impl FileImage {
         }
         let file = OpenOptions::new().read(true).write(!read_only).open(path).map_err(refused)?;
         let locked = if read_only { file.try_lock_shared() } else { file.try_lock() };
-        match locked {
+        let locks = match locked {
             Err(TryLockError::WouldBlock) => return Err(ImageError::Locked(shown(path))),
             // A kernel may be built without locks, as a file system may.
             Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
                 return Err(ImageError::Refused { verb: "lock", file: shown(path), why: reason(&error) });
             }
-            Ok(()) | Err(TryLockError::Error(_)) => {}
-        }
+            Err(TryLockError::Error(_)) => false,
+            Ok(()) => true,
+        };
         // Others lock by ranges (QEMU, libvirt), which the lock above does not meet. A file system without such locks has none.
         let operation = match read_only {
             true => FlockOperation::NonBlockingLockShared,
             false => FlockOperation::NonBlockingLockExclusive,
         };
-        if let Err(Errno::AGAIN | Errno::ACCESS) = rustix::fs::fcntl_lock(&file, operation) {
+        if locks && let Err(Errno::AGAIN | Errno::ACCESS) = rustix::fs::fcntl_lock(&file, operation) {
             return Err(ImageError::Locked(shown(path)));
         }
         // Whoever had it locked until now may have changed its length.

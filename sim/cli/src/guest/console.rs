@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::init::{BEGIN, DONE, END, LOADED};
@@ -99,6 +99,8 @@ pub(crate) struct Console(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Another stage has begun.
+    stages: Condvar,
     /// Nobody waits any longer for whoever does not read what is shown.
     given_up: AtomicBool,
 }
@@ -156,7 +158,13 @@ impl Console {
             panic: None,
             unread: false,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), given_up: AtomicBool::new(false) }))
+        Self(Arc::new(Shared { state: Mutex::new(state), stages: Condvar::new(), given_up: AtomicBool::new(false) }))
+    }
+
+    /// Waits until this stage has begun, for as long as that takes.
+    pub(crate) fn wait_for(&self, stage: Stage) {
+        let waited = self.0.stages.wait_while(self.state(), |state| state.stage < stage);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Stops waiting for whoever does not read what is shown: the machine is to end.
@@ -187,7 +195,11 @@ impl Console {
 impl Write for Console {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.state();
+        let before = state.stage;
         bytes.iter().for_each(|byte| state.take(*byte));
+        if state.stage != before {
+            self.0.stages.notify_all();
+        }
         state.put_out(&self.0.given_up);
         // A reader that is gone does not stop the guest.
         Ok(bytes.len())
@@ -267,10 +279,8 @@ impl State {
                 Ok(count) => rest = &rest[count..],
                 Err(Errno::INTR | Errno::AGAIN) if given_up.load(Ordering::Relaxed) => self.unread = true,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    // Interrupted or not, the loop looks again.
-                    let _ = poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None);
-                }
+                // A filter lets the threads that come here wait for each other, but not for a file.
+                Err(Errno::AGAIN) => std::thread::park_timeout(Duration::from_millis(1)),
                 Err(_) => self.unread = true,
             }
         }

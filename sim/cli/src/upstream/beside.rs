@@ -43,20 +43,27 @@ pub(super) enum Mark {
     Kernel,
     /// It came while the commands ran, which the bench does not.
     Commands,
+    /// It is for debugging: a kernel prints such a line only if it was built or told to.
+    Debug,
     /// The other does not say it.
     Differs,
 }
 
-/// The lines of a log that are of a driver that goes by one of these names: `name: …` or `name device: …`.
-pub(super) fn of_driver<'a>(lines: impl Iterator<Item = &'a str>, names: &[String]) -> Vec<String> {
-    let is = |line: &str| {
-        names.iter().any(|name| line.strip_prefix(&**name).is_some_and(|rest| rest.starts_with([':', ' '])))
-    };
-    lines.filter(|line| is(line)).map(str::to_owned).collect()
+/// Whether a line is of a driver that goes by one of these names: `name: …` or `name device: …`.
+pub(super) fn is_of_driver(line: &str, names: &[String]) -> bool {
+    names.iter().any(|name| line.strip_prefix(&**name).is_some_and(|rest| rest.starts_with([':', ' '])))
+}
+
+/// A line of the bench's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BenchLine {
+    pub(super) text: String,
+    /// It is for debugging.
+    pub(super) debug: bool,
 }
 
 /// Lays the logs beside each other; that of the kernel says in which stage of the guest each line came.
-pub(super) fn beside(bench: &[String], linux: &[(Stage, String)]) -> Vec<Line> {
+pub(super) fn beside(bench: &[BenchLine], linux: &[(Stage, String)]) -> Vec<Line> {
     // What one of them cannot say is no part of the comparison, and goes back to where it was afterwards.
     let aside = |stage: Stage, line: &str| {
         if stage == Stage::Run {
@@ -71,18 +78,19 @@ pub(super) fn beside(bench: &[String], linux: &[(Stage, String)]) -> Vec<Line> {
         linux.iter().filter(|(stage, line)| aside(*stage, line).is_none()).map(|(_, line)| line).collect();
     let mut pairs = align(bench, &compared).into_iter().peekable();
     let mut lines = Vec::new();
-    let bench_line = |index: usize, mark| Line { on: On::Bench, text: bench[index].clone(), mark };
+    let bench_line = |index: usize, mark| Line { on: On::Bench, text: bench[index].text.clone(), mark };
+    let alone = |index: usize| bench_line(index, if bench[index].debug { Mark::Debug } else { Mark::Differs });
     for (stage, text) in linux {
         if let Some(mark) = aside(*stage, text) {
             lines.push(Line { on: On::Linux, text: text.clone(), mark });
             continue;
         }
         while let Some((Some(index), None)) = pairs.peek().copied() {
-            lines.push(bench_line(index, Mark::Differs));
+            lines.push(alone(index));
             pairs.next();
         }
         match pairs.next() {
-            Some((Some(index), Some(_))) if bench[index] == *text => {
+            Some((Some(index), Some(_))) if bench[index].text == *text => {
                 lines.push(Line { on: On::Both, text: text.clone(), mark: Mark::Same });
             }
             Some((Some(index), Some(_))) => {
@@ -92,17 +100,16 @@ pub(super) fn beside(bench: &[String], linux: &[(Stage, String)]) -> Vec<Line> {
             _ => lines.push(Line { on: On::Linux, text: text.clone(), mark: Mark::Differs }),
         }
     }
-    lines.extend(pairs.filter_map(|(index, _)| index.map(|index| bench_line(index, Mark::Differs))));
+    lines.extend(pairs.filter_map(|(index, _)| index.map(alone)));
     lines
 }
 
 /// The longest common part of both, as pairs; what only one has stands alone.
-fn align(bench: &[String], linux: &[&String]) -> Vec<(Option<usize>, Option<usize>)> {
+fn align(bench: &[BenchLine], linux: &[&String]) -> Vec<(Option<usize>, Option<usize>)> {
     /// So many lines are aligned; what comes after them is paired in order. A driver that prints more has other troubles.
     const MOST: usize = 2000;
-    let normal = |line: &String| without_volatile(line);
-    let bench: Vec<String> = bench.iter().map(normal).collect();
-    let linux: Vec<String> = linux.iter().map(|line| normal(line)).collect();
+    let bench: Vec<String> = bench.iter().map(|line| without_volatile(&line.text)).collect();
+    let linux: Vec<String> = linux.iter().map(|line| without_volatile(line)).collect();
     let (rows, columns) = (bench.len().min(MOST), linux.len().min(MOST));
     let mut common = vec![vec![0_u32; columns + 1]; rows + 1];
     for row in (0..rows).rev() {
@@ -176,6 +183,7 @@ pub(super) fn print(lines: &[Line], out: &mut Out) {
             Mark::Alike => (Some(Style::Yellow), "  (alike)"),
             Mark::Kernel => (Some(Style::Dim), "  (by the kernel)"),
             Mark::Commands => (Some(Style::Dim), "  (by the commands)"),
+            Mark::Debug => (Some(Style::Dim), "  (for debugging)"),
             Mark::Differs => (Some(Style::Red), "  (DIFFERS)"),
         };
         let text = format!("{on}  {}{remark}", line.text);
@@ -187,8 +195,8 @@ pub(super) fn print(lines: &[Line], out: &mut Out) {
 mod tests {
     use super::*;
 
-    fn lines(lines: &[&str]) -> Vec<String> {
-        lines.iter().map(|line| (*line).to_owned()).collect()
+    fn lines(lines: &[&str]) -> Vec<BenchLine> {
+        lines.iter().map(|line| BenchLine { text: (*line).to_owned(), debug: line.contains("debug") }).collect()
     }
 
     fn marks(bench: &[&str], linux: &[(Stage, &str)]) -> Vec<(On, Mark)> {
@@ -243,6 +251,14 @@ mod tests {
     #[test]
     fn lines_are_the_drivers_by_their_first_word() {
         let log = ["edu: a", "edu 0000:00:03.0: b", "edu_caps: c", "pci 0000:00:03.0: d", "education"];
-        assert_eq!(of_driver(log.into_iter(), &["edu".into()]), ["edu: a", "edu 0000:00:03.0: b"]);
+        assert_eq!(log.map(|line| is_of_driver(line, &["edu".into()])), [true, true, false, false, false]);
+    }
+
+    #[test]
+    fn line_for_debugging_is_missed_by_nobody_and_paired_where_it_is_there() {
+        let bench = ["edu: a", "edu: debug"];
+        assert_eq!(marks(&bench, &[(Stage::Load, "edu: a")]), [(On::Both, Mark::Same), (On::Bench, Mark::Debug)]);
+        let both = [(Stage::Load, "edu: a"), (Stage::Load, "edu: debug")];
+        assert_eq!(marks(&bench, &both), [(On::Both, Mark::Same), (On::Both, Mark::Same)]);
     }
 }

@@ -5,7 +5,7 @@ use bringup_core::Plan;
 use bringup_devices::registry::{self, Workshop};
 use serde::Serialize;
 
-use super::beside::{Line, beside, differences, of_driver, print};
+use super::beside::{BenchLine, Line, beside, differences, is_of_driver, print};
 use super::{Result, Work};
 use crate::args::UpstreamArgs;
 use crate::failure::{Failure, complain};
@@ -30,7 +30,7 @@ struct Benched {
     devices: Vec<String>,
     /// Addresses of functions that it bound to, and the names under which it did.
     bound: Vec<(String, String)>,
-    log: Vec<String>,
+    log: Vec<BenchLine>,
     findings: usize,
 }
 
@@ -111,15 +111,12 @@ pub(super) fn run(args: &UpstreamArgs, linked: Option<&'static Loadable>, out: &
     let shown = console.finish();
     let verdict = Verdict::of(&ended, &shown, Some(guest.purpose));
     let names = names(&driver, &args.module_name()?, &benched.bound);
-    let linux: Vec<_> = shown
-        .log
-        .iter()
-        .filter(|(stage, _)| stage.is_work())
-        .flat_map(|(stage, line)| {
-            of_driver([without_time(line)].into_iter(), &names).into_iter().map(|line| (*stage, line))
-        })
+    let work = shown.log.iter().filter(|(stage, _)| stage.is_work());
+    let linux: Vec<_> = work
+        .map(|(stage, line)| (*stage, without_time(line).to_owned()))
+        .filter(|(_, line)| is_of_driver(line, &names))
         .collect();
-    let bench = of_driver(benched.log.iter().map(String::as_str), &names);
+    let bench: Vec<_> = benched.log.into_iter().filter(|line| is_of_driver(&line.text, &names)).collect();
     let lines = beside(&bench, &linux);
     let findings = &ended.outcome.bus.fabric.findings;
     let found = differences(&lines) > 0 || !shown.alarms.is_empty() || has_errors(findings);
@@ -183,8 +180,11 @@ impl Benched {
             return Err(Failure::new(format_args!("{} {wanted}", driver.name())));
         }
         let bound = found.into_iter().filter_map(|device| Some((device.address, device.driver?)));
-        let log = report.log.iter().flat_map(|line| line.text.lines()).map(str::to_owned).collect();
-        Ok(Self { devices: specs, bound: bound.collect(), log, findings: report.findings.len() })
+        const DEBUG: u8 = 7;
+        let log = report.log.iter().flat_map(|line| {
+            line.text.lines().map(|text| BenchLine { text: text.to_owned(), debug: line.level >= DEBUG })
+        });
+        Ok(Self { devices: specs, bound: bound.collect(), log: log.collect(), findings: report.findings.len() })
     }
 }
 

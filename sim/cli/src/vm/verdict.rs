@@ -111,35 +111,35 @@ mod tests {
         Shown { stage, log: Vec::new(), alarms: Vec::new(), panic: None }
     }
 
-    fn exit(end: End, by: Option<By>, purpose: Option<Purpose<'_>>, status: Option<i32>) -> u8 {
-        judge(&end, by, &shown(Stage::Run), purpose, status).0
+    fn exit(end: &End, by: Option<By>, purpose: Option<Purpose<'_>>, status: Option<i32>) -> u8 {
+        judge(end, by, &shown(Stage::Run), purpose, status).0
     }
 
     #[test]
     fn commands_have_the_last_word_where_they_came_to_their_end() {
         for end in [End::PowerOff, End::Reset, End::TripleFault] {
-            assert_eq!(exit(end.clone(), None, COMMANDS, Some(0)), 0);
-            assert_eq!(exit(end, None, COMMANDS, Some(77)), 77);
+            assert_eq!(exit(&end, None, COMMANDS, Some(0)), 0);
+            assert_eq!(exit(&end, None, COMMANDS, Some(77)), 77);
         }
     }
 
     #[test]
     fn commands_that_came_to_no_end_are_a_failure_and_a_guest_of_the_users_may_do_as_it_likes() {
         for end in [End::PowerOff, End::Reset] {
-            assert_eq!(exit(end.clone(), None, COMMANDS, None), FOUND);
-            assert_eq!(exit(end.clone(), None, Some(Purpose::Shell), None), 0);
-            assert_eq!(exit(end, None, None, None), 0);
+            assert_eq!(exit(&end, None, COMMANDS, None), FOUND);
+            assert_eq!(exit(&end, None, Some(Purpose::Shell), None), 0);
+            assert_eq!(exit(&end, None, None, None), 0);
         }
-        assert_eq!(exit(End::TripleFault, None, None, None), FOUND);
+        assert_eq!(exit(&End::TripleFault, None, None, None), FOUND);
     }
 
     #[test]
     fn end_from_outside_is_told_from_one_by_the_console() {
-        assert_eq!(exit(End::Stopped, Some(By::Signal), COMMANDS, None), SIGNALLED);
-        assert_eq!(exit(End::Stopped, Some(By::Timeout), COMMANDS, None), FOUND);
-        assert_eq!(exit(End::Stopped, None, None, None), 0);
+        assert_eq!(exit(&End::Stopped, Some(By::Signal), COMMANDS, None), SIGNALLED);
+        assert_eq!(exit(&End::Stopped, Some(By::Timeout), COMMANDS, None), FOUND);
+        assert_eq!(exit(&End::Stopped, None, None, None), 0);
         // It had ended by itself when the signal came.
-        assert_eq!(exit(End::PowerOff, Some(By::Signal), COMMANDS, Some(0)), 0);
+        assert_eq!(exit(&End::PowerOff, Some(By::Signal), COMMANDS, Some(0)), 0);
     }
 
     #[test]

@@ -233,6 +233,41 @@ fn reader_that_goes_away_does_not_stop_the_guest() {
     assert!(std::fs::read_to_string(room.path("t.txt")).unwrap().contains("BAR0"));
 }
 
+#[test]
+fn door_lays_the_benchs_log_beside_that_of_the_guest() {
+    let Some(guest) = guest("upstream run --door vm") else { return };
+    let room = room();
+    // A tree whose kernel is the guest program, which has no driver to say anything, and a make that has built the module already.
+    std::fs::create_dir(room.path("tree")).unwrap();
+    std::fs::copy(guest, room.path("tree/vmlinux")).unwrap();
+    room.put("tree/.config", "CONFIG_RUST=y\n");
+    let mut module = std::fs::read(room.path("busybox")).unwrap();
+    module[16] = 1;
+    room.put("binds.ko", module);
+    let make = room.put("make", "#!/bin/sh\nfor word; do case $word in M=*) cp binds.ko ${word#M=}/;; esac; done\n");
+    std::fs::set_permissions(make, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", room.path("").display(), std::env::var("PATH").unwrap());
+    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers/binds.rs");
+    let words = format!("upstream run {} --kernel-tree tree --door vm --busybox busybox --append", driver.display());
+    let run = |more: &[&str]| {
+        let mut command = room.command(&words);
+        let output = command.arg("com2=bringup-status=0").args(more).env("PATH", &path).output().expect("it starts");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+
+    let (status, out, err) = run(&[]);
+    let (_, json, _) = run(&["--json"]);
+
+    assert_eq!((status, &*err), (Some(1), ""), "{out}");
+    assert!(out.contains("bench  binds 0000:00:03.0: mine  (DIFFERS)\n"), "{out}");
+    assert!(out.contains("  devices     pci-testdev\n  differences 1 line\n"), "{out}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["devices"][0], &json["differences"], &json["status"]),
+        (&"pci-testdev".into(), &1.into(), &0.into())
+    );
+}
+
 /// A kernel tree with a built kernel.
 const BUILD: &str = "BRINGUP_KERNEL_BUILD";
 

@@ -123,7 +123,7 @@ const DEVICES: &[(Sysno, Only)] = &[
 ];
 
 const EVENTS: &[(Sysno, Only)] = &[
-    (Sysno::ioctl, Only::OneOf(1, &[ROUTING, IRQFD, IOEVENTFD, IRQ_LINE, SIGNAL_MSI])),
+    (Sysno::ioctl, Only::OneOf(1, &[ROUTING, IRQFD, IOEVENTFD, IRQ_LINE, SIGNAL_MSI, GET_IRQCHIP])),
     // It asks to be woken in time.
     (Sysno::prctl, Only::OneOf(0, &[("PR_SET_TIMERSLACK", libc::PR_SET_TIMERSLACK as u32)])),
 ];
@@ -175,13 +175,15 @@ const IRQFD: (&str, u32) = ("KVM_IRQFD", kvm(WRITE, 0x76, 32));
 const IOEVENTFD: (&str, u32) = ("KVM_IOEVENTFD", kvm(WRITE, 0x79, 64));
 const IRQ_LINE: (&str, u32) = ("KVM_IRQ_LINE", kvm(WRITE, 0x61, 8));
 const SIGNAL_MSI: (&str, u32) = ("KVM_SIGNAL_MSI", kvm(WRITE, 0xa5, 32));
+/// Whether a line is open whose pin stays asserted.
+const GET_IRQCHIP: (&str, u32) = ("KVM_GET_IRQCHIP", kvm(READ | WRITE, 0x62, 520));
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use kvm_bindings::{
-        kvm_fpu, kvm_guest_debug, kvm_ioeventfd, kvm_irq_level, kvm_irq_routing, kvm_irqfd, kvm_msi, kvm_regs,
-        kvm_sregs, kvm_translation,
+        kvm_fpu, kvm_guest_debug, kvm_ioeventfd, kvm_irq_level, kvm_irq_routing, kvm_irqchip, kvm_irqfd, kvm_msi,
+        kvm_regs, kvm_sregs, kvm_translation,
     };
 
     #[test]
@@ -204,6 +206,7 @@ mod tests {
         let Only::OneOf(_, requests) = DEBUGGED_CPU[0].1 else { panic!("requests are listed") };
         let said: Vec<_> = requests.iter().map(|(name, number)| (*name, (number >> 16 & 0x3fff) as usize)).collect();
         assert_eq!(said, sizes);
+        assert_eq!((GET_IRQCHIP.1 >> 16 & 0x3fff) as usize, size_of::<kvm_irqchip>());
     }
 
     #[test]
