@@ -19,8 +19,7 @@ impl Client {
 
     /// Sends a packet.
     pub(crate) fn send(&mut self, packet: &str) {
-        let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
-        write!(self.0, "${packet}#{sum:02x}").unwrap();
+        self.0.write_all(&packet_of(packet)).unwrap();
     }
 
     /// Waits for a packet and takes it; empty when the connection ends.
@@ -69,6 +68,12 @@ impl Client {
     pub(crate) fn memory(&mut self, at: u64) -> u64 {
         u64::from_le_bytes(bytes(&self.ask(&format!("m{at:x},8"))).try_into().unwrap())
     }
+}
+
+/// A packet as it goes over the wire.
+pub(crate) fn packet_of(content: &str) -> Vec<u8> {
+    let sum = content.bytes().fold(0_u8, u8::wrapping_add);
+    format!("${content}#{sum:02x}").into_bytes()
 }
 
 /// Run-length encoding: `0*"` is a 0 and, from the last character, five more.
