@@ -114,12 +114,7 @@ impl Machine {
         if seccomp && !seccomp::is_available() {
             return Err(Error::Seccomp("this host's kernel has none (CONFIG_SECCOMP_FILTER)".into()));
         }
-        let gdb = gdb.as_deref().map(Socket::listen).transpose()?;
-        let kvm = open_kvm()?;
-        let most = kvm.get_max_vcpus();
-        if usize::from(cpus) > most {
-            return Err(Error::Cpus(format!("this host's KVM takes {most} CPUs, not {cpus}")));
-        }
+        // What is wrong with the settings is said also where there is no KVM.
         let tables = acpi::tables(cpus);
         let images = Images { kernel: &kernel, initrd: &initrd, command_line: &command_line, tables: &tables };
         let start = boot::load(&images, &bus.fabric.ram)?;
@@ -128,6 +123,12 @@ impl Machine {
             let written = bus.fabric.ram.memory().write_obj(descriptor, at);
             written.map_err(|_| Error::Memory("there is no memory for the first descriptor table".into()))?;
         }
+        let kvm = open_kvm()?;
+        let most = kvm.get_max_vcpus();
+        if usize::from(cpus) > most {
+            return Err(Error::Cpus(format!("this host's KVM takes {most} CPUs, not {cpus}")));
+        }
+        let gdb = gdb.as_deref().map(Socket::listen).transpose()?;
         let vm = make_vm(&kvm)?;
         memory::give(&vm, &bus.fabric.ram)?;
         let model = Model::new(&kvm, cpus)?;
