@@ -248,6 +248,9 @@ pub(crate) struct UpstreamArgs {
     /// With --door vm: end the machine if it has not ended by itself after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    /// With --door vm: let the machine's threads make any system call.
+    #[arg(long)]
+    pub(crate) no_seccomp: bool,
     /// What stands behind a device, as QEMU's -drive takes it: if=none,id=d,format=raw,file=disk.img (may be repeated).
     #[arg(long, value_name = "SPEC")]
     pub(crate) drive: Vec<String>,

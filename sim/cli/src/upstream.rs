@@ -30,6 +30,7 @@ pub(crate) fn upstream(command: &UpstreamCommand, linked: Option<&'static Loadab
     match arguments.door {
         Door::Vm if runs => return in_vm::run(arguments, linked, out),
         _ if arguments.timeout.is_some() => return Err(Failure::new("--timeout goes with upstream run --door vm")),
+        _ if arguments.no_seccomp => return Err(Failure::new("--no-seccomp goes with upstream run --door vm")),
         _ => {}
     }
     let work = Work::new()?;

@@ -6,12 +6,12 @@ mod report;
 pub(crate) mod verdict;
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write as _};
 use std::os::fd::AsFd;
 
 use bringup_core::{Finding, Plan, Severity};
 use bringup_devices::registry::Workshop;
-use bringup_vmm::{Input, Terminal};
+use bringup_vmm::{Input, Terminal, seccomp};
 
 use crate::failure::{Failure, complain, read, read_text, reason};
 use crate::guest::console::{Console, Stage, View};
@@ -73,7 +73,7 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
         input,
         timeout: args.timeout,
         doorbells: !args.no_doorbells,
-        seccomp: !args.no_seccomp,
+        seccomp: filters(args),
         gdb: args.gdb.as_deref(),
     };
     let ended = boot.run()?;
@@ -103,6 +103,20 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
     verdict.line.iter().for_each(|line| complain(line));
     failures.iter().for_each(|failure| complain(&failure.to_string()));
     Ok(exit)
+}
+
+/// Whether the machine's threads are put under their filters: unless the user says no, or the host's kernel has none, which is a
+/// developer's own then.
+fn filters(args: &VmArgs) -> bool {
+    let can = seccomp::is_available();
+    if !can && !args.no_seccomp {
+        // To standard error, which may be closed: then nobody is told.
+        let _ = writeln!(
+            io::stderr(),
+            "note: this host's kernel has no seccomp filters (CONFIG_SECCOMP_FILTER): the machine runs without them, as with --no-seccomp"
+        );
+    }
+    can && !args.no_seccomp
 }
 
 /// Whether a rule was violated; advice does not count.

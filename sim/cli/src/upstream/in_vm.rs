@@ -103,7 +103,7 @@ pub(super) fn run(args: &UpstreamArgs, linked: Option<&'static Loadable>, out: &
         input: None,
         timeout: args.timeout,
         doorbells: true,
-        seccomp: true,
+        seccomp: !args.no_seccomp,
         gdb: None,
     }
     .run()?;

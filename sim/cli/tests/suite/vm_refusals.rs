@@ -152,6 +152,7 @@ fn doors_refuse_what_is_the_other_doors() {
         |more: &str| room.bringup(&format!("upstream run driver.rs --kernel-tree nowhere {more}")).refusal().to_owned();
     assert!(refusal("--door vm --drive if=none").starts_with("--drive is QEMU's"));
     assert!(refusal("--timeout 3").contains("--door vm"));
+    assert!(refusal("--no-seccomp").contains("--door vm"));
     assert!(refusal("--door sea").contains("qemu, vm"));
     assert_eq!(refusal("--door vm"), "cannot find nowhere: No such file or directory");
 }

@@ -60,6 +60,8 @@ pub(super) struct Split {
     asked_event: bool,
     /// Heads that came back and were not seen to be made available; kept for its memory.
     unmatched: Vec<u16>,
+    /// How many chains the device holds that are not followed, because they could not be told from such as came back.
+    untold: u16,
 }
 
 impl Split {
@@ -92,6 +94,7 @@ impl Split {
             unwritten: None,
             asked_event: false,
             unmatched: Vec::new(),
+            untold: 0,
         };
         sight.reachable(RING_STATES);
         this.check_setup(sight);

@@ -7,17 +7,18 @@ use bringup_core::dma::Direction;
 use bringup_core::{Access, Cx, Device, Function, Reply, Reset};
 use bringup_devices::virtio::{Rng, VirtioPci};
 use bringup_spec::virtio::net::{config, ctrl};
+use bringup_spec::virtio::pci::common;
 use bringup_spec::virtio::ring::{desc, packed, split};
-use bringup_spec::virtio::{device_type, feature, status};
+use bringup_spec::virtio::{blk, device_type, feature, status};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use crate::device::{Anything, bits};
+use crate::device::{Anything, Twisted, bits};
 use crate::rig::{Memory, Rig};
 
 type Act = Box<dyn FnOnce() + Send>;
 type Acts = Arc<Mutex<VecDeque<Act>>>;
 
-/// A device that works, lets another processor act, works on, and so forth, all in one quantum.
+/// A device that works, lets another processor act, works on, and so forth, all in one quantum; at last the processor acts.
 struct Interrupted {
     inner: VirtioPci,
     acts: Acts,
@@ -38,9 +39,12 @@ impl Device for Interrupted {
 
     fn work(&mut self, cx: &mut Cx<'_>) {
         self.inner.work(cx);
-        while let Some(act) = self.acts.lock().unwrap().pop_front() {
+        let mut acts = std::mem::take(&mut *self.acts.lock().unwrap());
+        while let Some(act) = acts.pop_front() {
             act();
-            self.inner.work(cx);
+            if !acts.is_empty() {
+                self.inner.work(cx);
+            }
         }
     }
 
@@ -183,4 +187,37 @@ fn a_packet_on_a_pair_that_a_command_set_unseen_is_right() {
     assert_eq!(found(&rig), [""; 0]);
     rig.submit(3, &[&[0; 72]], &[]);
     assert_eq!(found(&rig), [""; 0]);
+}
+
+#[test]
+fn several_readers_of_the_capacity_are_no_torn_one() {
+    let mut rig = Rig::racing(Box::new(VirtioPci::new(Anything::new(device_type::BLOCK, &[]))));
+    rig.negotiate(u128::MAX);
+    let generation = |rig: &mut Rig| _ = rig.read(common::CONFIG_GENERATION, 1);
+    let half = |rig: &mut Rig, at: u32| _ = rig.config(blk::config::CAPACITY + at, 4);
+    (0..3).for_each(|_| generation(&mut rig));
+    for at in [0, 0, 4, 4, 0, 4] {
+        half(&mut rig, at);
+    }
+    (0..3).for_each(|_| generation(&mut rig));
+    rig.set_up(0);
+    rig.add_status(status::DRIVER_OK);
+    assert_eq!(found(&rig), [""; 0]);
+}
+
+#[test]
+fn a_request_from_before_the_disk_was_seen_to_shrink_is_right() {
+    const CAPACITY: u64 = 0x2000;
+    let disk = Anything::new(device_type::BLOCK, &[]).with(blk::config::CAPACITY, &1000_u64.to_le_bytes());
+    let mut rig = Rig::racing(Box::new(Twisted::new(VirtioPci::new(disk)).answers(CAPACITY, 2000, 1)));
+    rig.negotiate(u128::MAX);
+    assert_eq!(rig.config64(blk::config::CAPACITY), 2000);
+    rig.set_up(0);
+    rig.add_status(status::DRIVER_OK);
+    let header = |sector: u64| [&blk::request::IN.to_le_bytes()[..], &[0; 4], &sector.to_le_bytes()].concat();
+    assert_eq!(rig.config64(blk::config::CAPACITY), 1000);
+    rig.request(0, &[&header(1500)], &[512, 1]);
+    assert_eq!(found(&rig), [""; 0]);
+    rig.request(0, &[&header(2000)], &[512, 1]);
+    assert_eq!(found(&rig), ["BLK-D-13"]);
 }

@@ -3,8 +3,7 @@
 //! The device rests while the monitor looks, so the used index stays. A driver has at most as many chains under way as there are
 //! descriptors: whatever it prepares meanwhile, the entries from the used index on are those that it published, and so are the
 //! descriptors of the chains that the device holds. All else it may have written anew. So chains in flight are judged as ever; those
-//! that came and went between two looks are only counted. Where it cannot be told which is which, nothing is said until the device
-//! holds none.
+//! that came and went between two looks are only counted, and so are those that cannot be told from them.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -115,12 +114,11 @@ impl Split {
             self.ledger.missed();
             self.expected = None;
             self.next = used;
-            let held = usize::from(next.wrapping_sub(used));
-            let fresh = (0..held as u16).filter(|ahead| !self.is_unmatched(sight, used.wrapping_add(*ahead))).count();
-            if self.ledger.chains.live().len() + fresh != held {
-                self.next = next;
-                return self.blur();
-            }
+            // Those that begin like one that came back may have, or may not: they are passed over.
+            let held = next.wrapping_sub(used);
+            let fresh = (0..held).filter(|ahead| !self.is_unmatched(sight, used.wrapping_add(*ahead))).count();
+            let told = self.ledger.chains.live().len() + fresh;
+            self.untold = u16::try_from(usize::from(held).saturating_sub(told)).unwrap_or(0);
         }
         let mut unfenced = None;
         while self.next != next && !self.ledger.lost {
@@ -134,9 +132,12 @@ impl Split {
                 sight.cover(Coverage::RingWrapped);
             }
         }
-        if given <= known && !self.unmatched.is_empty() && !self.ledger.lost {
-            // The device gave back what was never available.
-            self.blur();
+        if given <= known && !self.ledger.lost {
+            match usize::from(self.untold).checked_sub(self.unmatched.len()) {
+                Some(left) => self.untold = left as u16,
+                // The device gave back what was never available.
+                None => self.blur(),
+            }
         }
     }
 
@@ -151,7 +152,7 @@ impl Split {
         !self.unmatched.is_empty() && self.head_at(sight, position).is_some_and(|head| self.unmatched.contains(&head))
     }
 
-    /// The chain at the next place came back already. Of several that begin alike the first did, unless they cannot be told apart.
+    /// The chain at the next place came back already. Of several that begin alike the first did, or `all` may have.
     fn pass(&mut self, sight: &Sight<'_>, all: bool) {
         self.ledger.missed();
         self.expected = None;
@@ -224,6 +225,7 @@ impl Split {
     fn blur(&mut self) {
         self.ledger.blur();
         self.ledger.blurred = self.next != self.returned;
+        self.untold = 0;
         self.owner.fill(FREE);
         self.order.clear();
         self.expected = None;

@@ -225,6 +225,51 @@ fn a_kick_that_comes_late_is_not_needless() {
 }
 
 #[test]
+fn a_kick_that_comes_late_for_what_was_wanted_while_the_device_worked_is_not_needless() {
+    let mut queue = split_queue(&[]);
+    queue.used_flags(1);
+    queue.desc(0, 0, 0);
+    queue.expose(&[0]);
+    let flags = queue.setup.device;
+    queue.stand.begin();
+    queue.stand.place(flags, &0_u16.to_le_bytes());
+    queue.stand.pause();
+    queue.desc(1, 0, 0);
+    queue.expose(&[1]);
+    queue.stand.resume();
+    queue.stand.place(flags, &1_u16.to_le_bytes());
+    queue.stand.end();
+    // That for the second, …
+    queue.kick();
+    queue.desc(2, 0, 0);
+    queue.expose(&[2]);
+    // … and that for the first.
+    queue.kick();
+    assert_eq!(found(&queue.stand), [""; 0]);
+}
+
+#[test]
+fn an_entry_that_the_device_has_read_may_be_written_anew_while_its_chain_is_held() {
+    let mut queue = split_queue(&[]);
+    queue.desc(0, 0, 0);
+    queue.send(&[0]);
+    queue.stand.begin();
+    for head in [1, 2, 3] {
+        queue.stand.pause();
+        queue.desc(head, 0, 0);
+        queue.expose(&[head]);
+        queue.stand.resume();
+        queue.give_now(head, 1);
+    }
+    queue.stand.pause();
+    queue.desc(2, 0, 0);
+    queue.fill(&[2]);
+    queue.stand.end();
+    queue.stand.begin();
+    assert_eq!(found(&queue.stand), [""; 0]);
+}
+
+#[test]
 fn a_second_kick_for_what_may_have_one_is_needless() {
     let mut queue = split_queue(&[]);
     queue.desc(0, 0, 0);
@@ -246,7 +291,7 @@ fn slots_that_are_used_again_before_the_device_is_done_are_right_and_the_devices
     queue.give_now(7, 1);
     for (slot, id) in [(1, 7), (2, 5), (3, 7), (0, 6)] {
         queue.stand.pause();
-        queue.entry(0, if id == 7 { 0 } else { WRITE });
+        queue.entry(0, if id == 6 { 0 } else { WRITE });
         queue.list(id, &[WRITE]);
         queue.stand.resume();
         queue.take(slot, 1);
