@@ -4,6 +4,7 @@
 //! goes, by `detach` or in any other way, its breakpoints go too and the guest runs on; another one may come. When the machine ends
 //! gdb is told, or, if it had stopped the guest, finds the connection closed.
 
+mod abilities;
 mod link;
 mod registers;
 mod socket;
@@ -11,6 +12,7 @@ mod stage;
 mod target;
 mod traps;
 
+pub(crate) use abilities::Abilities;
 pub(crate) use socket::Socket;
 pub(crate) use stage::Stage;
 

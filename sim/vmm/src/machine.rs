@@ -20,7 +20,7 @@ use crate::board::{Board, End, Outcome};
 use crate::boot::{self, Images};
 use crate::error::{Asked, Error};
 use crate::escape::Escape;
-use crate::gdb::{self, Socket, Stage};
+use crate::gdb::{self, Abilities, Socket, Stage};
 use crate::seccomp::{self, Filter, Role};
 use crate::serial::Output;
 use crate::vcpu::{Model, Vcpu, gdt};
@@ -245,7 +245,7 @@ fn stage(kvm: &Kvm, cpus: u8) -> Result<Stage, Error> {
     }
     // A step that ended in an interrupt's handler would be of little use.
     let flags = kvm.check_extension_raw(KVM_CAP_SET_GUEST_DEBUG2.into());
-    Stage::new(cpus, u32::try_from(flags).unwrap_or(0) & KVM_GUESTDBG_BLOCKIRQ)
+    Stage::new(cpus, u32::try_from(flags).unwrap_or(0) & KVM_GUESTDBG_BLOCKIRQ, Abilities::of(kvm))
 }
 
 /// A virtual machine with its interrupt controllers and its timer.

@@ -13,6 +13,7 @@ use kvm_bindings::{KVM_GUESTDBG_INJECT_BP, KVM_GUESTDBG_INJECT_DB, kvm_debug_exi
 use kvm_ioctls::VcpuFd;
 use vmm_sys_util::signal::SIGRTMIN;
 
+use super::abilities::Abilities;
 use super::traps::{Cause, Own, Plan};
 use crate::error::Error;
 use crate::signal::Signal;
@@ -27,6 +28,7 @@ pub(crate) struct Stage {
     news: Signal,
     /// What keeps interrupts away from a CPU that makes a step, where KVM can do that.
     quiet: u32,
+    abilities: Abilities,
 }
 
 #[derive(Default)]
@@ -58,13 +60,14 @@ pub(super) struct Over;
 
 impl Stage {
     /// For a machine of `cpus`; `quiet` is `KVM_GUESTDBG_BLOCKIRQ` where KVM has it.
-    pub(crate) fn new(cpus: u8, quiet: u32) -> Result<Self, Error> {
+    pub(crate) fn new(cpus: u8, quiet: u32, abilities: Abilities) -> Result<Self, Error> {
         Ok(Self {
             held: (0..cpus).map(|_| AtomicBool::new(true)).collect(),
             state: Mutex::new(State { cpus: (0..cpus).map(|_| Cpu::default()).collect(), ..State::default() }),
             changed: Condvar::new(),
             news: Signal::new()?,
             quiet,
+            abilities,
         })
     }
 
@@ -152,6 +155,11 @@ impl Stage {
     /// Rings when a CPU came to a breakpoint.
     pub(super) fn news(&self) -> &Signal {
         &self.news
+    }
+
+    /// What of debugging KVM does.
+    pub(super) fn abilities(&self) -> Abilities {
+        self.abilities
     }
 
     /// How many CPUs there are.

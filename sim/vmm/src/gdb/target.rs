@@ -55,7 +55,7 @@ impl<'a> Guest<'a> {
         Self {
             stage,
             board,
-            traps: Traps::default(),
+            traps: Traps::new(stage.abilities()),
             patched: Vec::new(),
             next: vec![None; stage.cpus()],
             locked: false,
@@ -69,7 +69,7 @@ impl<'a> Guest<'a> {
         }
         self.restore();
         self.stage.forget_hits();
-        let _ = self.stage.resume(&Traps::default().plan(), &vec![Some(false); self.stage.cpus()]);
+        let _ = self.stage.resume(&Traps::new(self.stage.abilities()).plan(), &vec![Some(false); self.stage.cpus()]);
     }
 
     /// The physical addresses of a range, page by page as far as it is mapped, each with its length.
@@ -251,8 +251,7 @@ impl Breakpoints for Guest<'_> {
 
 impl SwBreakpoint for Guest<'_> {
     fn add_sw_breakpoint(&mut self, addr: u64, _kind: usize) -> TargetResult<bool, Self> {
-        self.traps.add_soft(addr);
-        Ok(true)
+        Ok(self.traps.add_soft(addr))
     }
 
     fn remove_sw_breakpoint(&mut self, addr: u64, _kind: usize) -> TargetResult<bool, Self> {

@@ -12,6 +12,8 @@ use kvm_bindings::{
     kvm_guest_debug, kvm_guest_debug_arch,
 };
 
+use super::abilities::Abilities;
+
 /// Why a CPU stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -26,8 +28,9 @@ pub(super) enum Cause {
 }
 
 /// What gdb asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Traps {
+    abilities: Abilities,
     soft: BTreeSet<u64>,
     hard: BTreeSet<u64>,
     watched: Vec<Watched>,
@@ -44,14 +47,29 @@ struct Watched {
 const REGISTERS: usize = 4;
 
 impl Traps {
-    /// Adds a software breakpoint.
-    pub(super) fn add_soft(&mut self, at: u64) {
-        self.soft.insert(at);
+    /// None, on a KVM that can do this.
+    pub(super) fn new(abilities: Abilities) -> Self {
+        Self { abilities, soft: BTreeSet::new(), hard: BTreeSet::new(), watched: Vec::new() }
+    }
+
+    /// Adds a software breakpoint; `false` if it would have to be an `int3` and KVM does not tell of those.
+    pub(super) fn add_soft(&mut self, at: u64) -> bool {
+        let fits = self.soft.contains(&at) || self.takes(1);
+        if fits {
+            self.soft.insert(at);
+        }
+        fits
+    }
+
+    /// Whether there are registers for so many more of anything. Software breakpoints make room where they can do without.
+    fn takes(&self, more: usize) -> bool {
+        let soft = if self.abilities.int3 { 0 } else { self.soft.len() };
+        self.needs() + soft + more <= REGISTERS
     }
 
     /// Adds a hardware breakpoint; `false` if there is no register for it.
     pub(super) fn add_hard(&mut self, at: u64) -> bool {
-        let fits = self.hard.contains(&at) || self.needs() < REGISTERS;
+        let fits = self.hard.contains(&at) || self.takes(1);
         if fits {
             self.hard.insert(at);
         }
@@ -61,10 +79,11 @@ impl Traps {
     /// Adds a watchpoint; `false` if there are no registers for it, or the processor cannot watch that (reading alone).
     pub(super) fn add_watch(&mut self, at: u64, len: u64, kind: WatchKind) -> bool {
         let new = Watched { at, len, kind };
-        let fits = kind != WatchKind::Read
+        let fits = self.abilities.watch
+            && kind != WatchKind::Read
             && (1..=32).contains(&len)
             && at.checked_add(len).is_some()
-            && (self.watched.contains(&new) || self.needs() + pieces(new).len() <= REGISTERS);
+            && (self.watched.contains(&new) || self.takes(pieces(new).len()));
         if fits && !self.watched.contains(&new) {
             self.watched.push(new);
         }
@@ -208,10 +227,10 @@ mod tests {
 
     #[test]
     fn software_breakpoints_have_the_registers_that_are_left_and_int3_beyond() {
-        let mut traps = Traps::default();
+        let mut traps = Traps::new(Abilities::ALL);
         assert!(traps.add_hard(0x1000) && traps.add_watch(0x2004, 4, WatchKind::Write));
         for at in [0x10, 0x20, 0x30, 0x40] {
-            traps.add_soft(at);
+            assert!(traps.add_soft(at));
         }
         let plan = traps.plan();
         assert_eq!(plan.patches, [0x30, 0x40]);
@@ -223,8 +242,20 @@ mod tests {
     }
 
     #[test]
+    fn what_kvm_does_not_tell_of_is_refused() {
+        let mut traps = Traps::new(Abilities { int3: false, watch: false });
+        assert!(!traps.add_watch(0x1000, 8, WatchKind::Write));
+        for at in 0..3 {
+            assert!(traps.add_soft(at) && traps.add_soft(at));
+        }
+        assert!(traps.add_hard(3) && !traps.add_hard(4) && !traps.add_soft(5));
+        assert!(traps.plan().patches.is_empty());
+        assert!(traps.remove_soft(0) && traps.add_soft(5));
+    }
+
+    #[test]
     fn fifth_that_needs_a_register_is_refused_and_one_twice_needs_one() {
-        let mut traps = Traps::default();
+        let mut traps = Traps::new(Abilities::ALL);
         for at in 0..4 {
             assert!(traps.add_hard(at) && traps.add_hard(at));
         }
@@ -239,7 +270,7 @@ mod tests {
         assert_eq!(watched(0x1003, 5), [(0x1003, 1), (0x1004, 4)]);
         assert_eq!(watched(0x1001, 8), [(0x1001, 1), (0x1002, 2), (0x1004, 4), (0x1008, 1)]);
         assert_eq!(watched(0x1000, 16), [(0x1000, 8), (0x1008, 8)]);
-        let mut traps = Traps::default();
+        let mut traps = Traps::new(Abilities::ALL);
         assert!(!traps.add_watch(0x1001, 16, WatchKind::Write), "it needs five");
         assert!(!traps.add_watch(u64::MAX, 2, WatchKind::Write) && !traps.add_watch(0, 0, WatchKind::Write));
         assert!(!traps.add_watch(0x1000, 8, WatchKind::Read), "x86 cannot watch reading alone");
@@ -247,10 +278,10 @@ mod tests {
 
     #[test]
     fn stop_is_told_from_the_guests_own_exceptions() {
-        let mut traps = Traps::default();
+        let mut traps = Traps::new(Abilities::ALL);
         assert!(traps.add_hard(0x1000) && traps.add_watch(0x2000, 8, WatchKind::Write));
         for at in [0x10, 0x20, 0x30] {
-            traps.add_soft(at);
+            assert!(traps.add_soft(at));
         }
         let plan = traps.plan();
         assert_eq!(plan.cause(&stop(1, 0x1000, 1), false), Ok(Cause::Hard));
