@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bringup_core::{Bus, Nanos};
+use bringup_core::{Bus, DeviceId, Nanos};
 use kvm_ioctls::VmFd;
 use vm_memory::GuestMemoryMmap;
 
@@ -12,7 +12,7 @@ use crate::doorbells::Doorbells;
 use crate::error::{Error, Stuck};
 use crate::gdb::Stage;
 use crate::interrupts::{Interrupted, Interrupts};
-use crate::layout::{RESET_VALUE, port};
+use crate::layout::port;
 use crate::pci_host::{Changed, PciHost};
 use crate::power::{Asks, Power};
 use crate::serial::{Output, Ports};
@@ -147,7 +147,10 @@ impl Board {
             // The keyboard controller: there is nothing to read, and it takes commands.
             0x60 | port::KEYBOARD => into.fill(0),
             _ if locked(&self.power).read(at, into, self.began.elapsed()) => {}
-            _ if is_pci(at) => self.access(|attached, _| attached.host.port_read(&mut attached.bus, at, into)),
+            _ if is_pci(at) => self.access(|attached, _| {
+                attached.settle_doorbells(attached.host.port_target(&attached.bus, at));
+                attached.host.port_read(&mut attached.bus, at, into);
+            }),
             _ => into.fill(0xff),
         }
     }
@@ -160,7 +163,7 @@ impl Board {
             (port::COM2..=0x2ff, [byte]) => self.ports.write(false, (at - port::COM2) as u8, *byte),
             (port::KEYBOARD, [KEYBOARD_RESET]) => self.end(End::Reset),
             (port::RESET, [byte]) => {
-                if byte & RESET_CPU & RESET_VALUE != 0 {
+                if byte & RESET_CPU != 0 {
                     self.end(End::Reset);
                 }
             }
@@ -170,6 +173,7 @@ impl Board {
                     Some(Some(Asks::PowerOff)) => self.end(End::PowerOff),
                     Some(None) => {}
                     None if is_pci(at) => self.access(|attached, vm| {
+                        attached.settle_doorbells(attached.host.port_target(&attached.bus, at));
                         let changed = attached.host.port_write(&mut attached.bus, at, from);
                         attached.follow(vm, changed);
                     }),
@@ -181,14 +185,14 @@ impl Board {
 
     pub(crate) fn memory_read(&self, address: u64, into: &mut [u8]) {
         self.access(|attached, _| {
-            attached.settle_doorbells(address);
+            attached.settle_doorbells(PciHost::memory_target(&attached.bus, address));
             attached.host.memory_read(&mut attached.bus, address, into);
         });
     }
 
     pub(crate) fn memory_write(&self, address: u64, from: &[u8]) {
         self.access(|attached, vm| {
-            attached.settle_doorbells(address);
+            attached.settle_doorbells(PciHost::memory_target(&attached.bus, address));
             let changed = attached.host.memory_write(&mut attached.bus, address, from);
             attached.follow(vm, changed);
         });
@@ -213,8 +217,12 @@ impl Board {
     /// Time has come: devices work, what was delayed arrives. Bounded, so that vCPUs get the lock in between.
     pub(crate) fn work(&self) {
         const MOST: usize = 64;
+        let debugged = self.stage.is_some();
         self.access(|attached, vm| {
-            attached.interrupts.look(vm, &mut attached.bus);
+            // A debugger may hold the handler up for as long as it likes.
+            if !debugged {
+                attached.interrupts.look(vm, &mut attached.bus);
+            }
             for _ in 0..MOST {
                 if attached.bus.arrive() {
                     // It may have been a write that moved a BAR.
@@ -258,8 +266,9 @@ impl Attached {
         self.bus.fabric.advance(behind);
     }
 
-    fn settle_doorbells(&mut self, address: u64) {
-        if let Some((device, ..)) = self.bus.decode(false, address) {
+    /// Carries what rang of a device before the access to it that comes now.
+    fn settle_doorbells(&mut self, device: Option<DeviceId>) {
+        if let Some(device) = device {
             self.doorbells.settle(&mut self.bus, device);
         }
     }
@@ -268,8 +277,6 @@ impl Attached {
         if let Some(Changed { device, change }) = changed
             && (change.command || change.bars != 0 || change.reset)
         {
-            // What rang before the change is still of before it.
-            self.doorbells.settle(&mut self.bus, device);
             self.doorbells.follow(vm, &self.bus, device);
         }
     }

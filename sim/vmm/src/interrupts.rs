@@ -35,6 +35,8 @@ pub(crate) struct Interrupts {
 
 /// For how long a pin may stay asserted before it is looked into: a handler takes microseconds, on the slowest host milliseconds.
 const PATIENCE: Nanos = 2_000_000_000;
+/// How late it may be looked into.
+const LATE: Nanos = 500_000_000;
 
 /// How often a device interrupted the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,7 +152,10 @@ impl Interrupts {
         }
         for id in bus.devices() {
             let Some(since) = self.since.get_mut(usize::from(id.0)) else { continue };
-            if since.is_none_or(|since| now - since < PATIENCE) {
+            let Some(began) = since.filter(|began| now - began >= PATIENCE) else { continue };
+            if now - began > PATIENCE + LATE {
+                // Nobody looked in time: the whole machine stood still, its handlers too.
+                *since = Some(now);
                 continue;
             }
             *since = None;
@@ -166,7 +171,7 @@ impl Interrupts {
 
 /// Whether local interrupt controllers listen at an address (Intel SDM vol. 3, §11.11.1).
 fn is_interrupt(address: u64) -> bool {
-    address & 0xfff0_0000 == 0xfee0_0000
+    address >> 20 == 0xfee
 }
 
 /// Whether the guest takes interrupts of a line at the I/O interrupt controller.

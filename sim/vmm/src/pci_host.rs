@@ -88,6 +88,28 @@ impl PciHost {
         changed
     }
 
+    /// Which device an access to memory reaches, through configuration space or a BAR.
+    pub(crate) fn memory_target(bus: &Bus, address: u64) -> Option<DeviceId> {
+        if !ECAM.contains(&address) {
+            return bus.decode(false, address).map(|(device, ..)| device);
+        }
+        match target(bus, address - ECAM.start)? {
+            Target::Bridge => None,
+            Target::Device(device) => Some(device),
+        }
+    }
+
+    /// Which device an access to a port reaches.
+    pub(crate) fn port_target(&self, bus: &Bus, port: u16) -> Option<DeviceId> {
+        let Some(offset) = self.data_port(port.into()) else {
+            return decode_port(bus, port.into()).map(|(device, ..)| device);
+        };
+        match target(bus, offset)? {
+            Target::Bridge => None,
+            Target::Device(device) => Some(device),
+        }
+    }
+
     fn port_load(&mut self, bus: &mut Bus, at: u64, width: u8) -> u32 {
         if at == u64::from(port::CONFIG_ADDRESS) && width == 4 {
             return self.address;
