@@ -6,6 +6,7 @@ mod busybox;
 pub(crate) mod console;
 mod files;
 mod init;
+mod kernel_log;
 
 use std::path::PathBuf;
 

@@ -1,17 +1,31 @@
-//! The guest's init: a script for busybox' shell. It says on the console, by lines of the kernel's log that nothing can tear apart,
-//! where it has got to, and by a channel of its own how it ended.
+//! The guest's init: a script for busybox' shell. It says where it has got to in what is printed and in the kernel's log, since either
+//! may be late, and by a channel of its own how it ended.
 
 use super::Guest;
 use crate::life::quote;
 
 /// Said when the init begins, …
-pub(crate) const BEGIN: &str = "--- bringup: the guest begins ---";
+pub(crate) const BEGIN: &str = "the guest begins";
 /// … when the modules are loaded, …
-pub(crate) const LOADED: &str = "--- bringup: the modules are loaded ---";
+pub(crate) const LOADED: &str = "the modules are loaded";
 /// … when the commands are over, …
-pub(crate) const DONE: &str = "--- bringup: the commands are over ---";
+pub(crate) const DONE: &str = "the commands are over";
 /// … and when it is about to turn the guest off.
-pub(crate) const END: &str = "--- bringup: the guest ends ---";
+pub(crate) const END: &str = "the guest ends";
+
+/// What every mark begins with.
+pub(crate) const MARK: &str = "--- bringup ";
+
+/// What stands in the marks and the status of this run, and does not stand in the script, so that a command does not print it because
+/// it prints the script or another run's console.
+pub(crate) fn token() -> u32 {
+    std::process::id()
+}
+
+/// What the init says of these words.
+pub(crate) fn mark(words: &str) -> String {
+    format!("{MARK}{}: {words} ---", token())
+}
 
 /// What a guest is for.
 #[derive(Clone, Copy, Debug)]
@@ -31,19 +45,18 @@ pub(crate) enum Channel {
     Console,
 }
 
-/// What stands before the status on the console, …
-const STATUS: &str = "--- bringup: status ";
-/// … and on the second serial port.
-const STATUS_WORD: &str = "bringup-status=";
+/// What stands before the token and the status on the second serial port.
+const STATUS: &str = "bringup-status-";
 
 /// The status that a line of the console says.
 pub(crate) fn status_on_console(line: &str) -> Option<i32> {
-    line.strip_prefix(STATUS)?.trim().parse().ok()
+    line.strip_prefix(&format!("{MARK}{}: status ", token()))?.trim().parse().ok()
 }
 
-/// The status that came over the second serial port.
+/// The status that came over the second serial port, where commands may write too.
 pub(crate) fn status_on_channel(said: &[u8]) -> Option<i32> {
-    String::from_utf8_lossy(said).lines().rev().find_map(|line| line.trim().strip_prefix(STATUS_WORD)?.parse().ok())
+    let word = format!("{STATUS}{}=", token());
+    String::from_utf8_lossy(said).lines().rev().find_map(|line| line.trim().strip_prefix(&word)?.parse().ok())
 }
 
 /// Where the init lies.
@@ -64,8 +77,9 @@ impl Guest<'_> {
             // The kernel may have mounted it.
             "[ -c /dev/null ] || mount -t devtmpfs dev /dev 2>/dev/null".into(),
             "mount -t debugfs debug /sys/kernel/debug 2>/dev/null".into(),
-            // Level 0 is shown whatever the command line says of levels. A file there that is no device is not the log.
-            "say() { if [ -c /dev/kmsg ]; then echo \"<0>$1\" > /dev/kmsg; else echo; echo \"$1\"; fi; }".into(),
+            // It is said nowhere what that makes.
+            format!("unset token; token=$(({}-{FAR}))", FAR + u64::from(token())),
+            self.say().into(),
             "cd /p; status=0".into(),
             format!("say '{BEGIN}'"),
         ];
@@ -82,25 +96,43 @@ impl Guest<'_> {
             Purpose::Shell => "if type cttyhack >/dev/null 2>&1; then setsid cttyhack sh -l; else sh -l; fi".into(),
         });
         // What was printed is out before that is said: setting a terminal up waits for it.
-        lines.push("stty opost 2>/dev/null < /dev/console".into());
+        const DRAIN: &str = "stty opost 2>/dev/null < /dev/console";
+        lines.push(DRAIN.into());
         lines.push(format!("say '{DONE}'"));
         for module in modules.iter().rev().filter(|_| self.unloads) {
             let name = module.strip_suffix(".ko").unwrap_or(module).replace('-', "_");
             lines.push(format!("[ ! -d /sys/module/{0} ] || rmmod {0} || status=$?", quote(&name)));
         }
         lines.push(format!("say '{END}'"));
+        lines.push(DRAIN.into());
         lines.push(match self.channel {
+            // Whatever stands there before it.
             Channel::Serial => format!(
-                "if [ -c /dev/ttyS1 ]; then echo {STATUS_WORD}$status > /dev/ttyS1; \
+                "if [ -c /dev/ttyS1 ]; then {{ echo; echo \"{STATUS}$token=$status\"; stty opost 2>/dev/null <&1; }} > /dev/ttyS1 < /dev/null; \
                  else echo 'bringup: this kernel has no second serial port, /dev/ttyS1, to say the status by'; fi"
             ),
-            Channel::Console => format!("echo; echo \"{STATUS}$status\""),
+            Channel::Console => format!("echo; echo \"{MARK}$token: status $status\""),
         });
         // Without ACPI a kernel would halt, and the machine go on.
         lines.push("sync; if [ -d /sys/firmware/acpi ]; then poweroff -f; else reboot -f; fi".into());
         lines.join("\n") + "\n"
     }
+
+    /// The function that says where the init is. Level 0 is shown whatever the command line says of levels. A file there that is no
+    /// device is not the log.
+    fn say(&self) -> String {
+        let text = format!("text=\"{MARK}$token: $1 ---\"");
+        let logged = "if [ -c /dev/kmsg ]; then echo \"<0>$text\" > /dev/kmsg";
+        match self.channel {
+            Channel::Serial => format!("say() {{ {text}; echo \"$text\"; {logged}; fi; }}"),
+            // QEMU's console is looked at line by line, and nothing tears the log's apart.
+            Channel::Console => format!("say() {{ {text}; {logged}; else echo; echo \"$text\"; fi; }}"),
+        }
+    }
 }
+
+/// Far from every token.
+const FAR: u64 = 7_000_000_000;
 
 /// For the guest's commands: `take VENDOR:DEVICE DRIVER` or `take ADDRESS DRIVER` gives functions to a driver, also if one of the
 /// kernel's has them.
@@ -121,28 +153,48 @@ done
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::console::Mark;
 
     #[test]
     fn status_is_found_among_what_else_came_over_the_channel() {
-        assert_eq!(status_on_channel(b"noise\r\nbringup-status=3\r\n"), Some(3));
-        assert_eq!(status_on_channel(b"bringup-status=\r\n"), None);
-        assert_eq!(status_on_channel(b""), None);
-        assert_eq!(status_on_console("--- bringup: status 0"), Some(0));
+        let said = |text: &str| status_on_channel(text.replace("TOKEN", &token().to_string()).as_bytes());
+        assert_eq!(said("noise\r\nbringup-status-TOKEN=3\r\n"), Some(3));
+        assert_eq!(said("no line's end\r\nbringup-status-TOKEN=4\r\nbringup-status-TOKEN=\r\nmore"), Some(4));
+        assert_eq!(said("bringup-status-TOKEN=\r\n"), None);
+        // Another's.
+        assert_eq!(said("bringup-status=0\r\nbringup-status-1x=0\r\n"), None);
+        assert_eq!(said(""), None);
+        assert_eq!(status_on_console(&format!("--- bringup {}: status 0", token())), Some(0));
+        assert_eq!(status_on_console("--- bringup: status 0"), None);
     }
 
     #[test]
-    fn init_of_a_guest_beside_another_touches_only_what_is_its_own() {
-        let guest = Guest {
+    fn script_that_is_printed_is_neither_mark_nor_status() {
+        for channel in [Channel::Serial, Channel::Console] {
+            let script = guest(channel).script("bin", &[]);
+            assert!(!script.contains(&format!("{MARK}{}", token())) && status_on_channel(script.as_bytes()).is_none());
+            assert!(script.lines().all(|line| Mark::find(line).is_none() && status_on_console(line).is_none()));
+        }
+    }
+
+    /// One beside another.
+    fn guest(channel: Channel) -> Guest<'static> {
+        Guest {
             busybox: None,
             modules: &[],
             shares: &[],
             purpose: Purpose::Commands("true"),
             taken: &[],
             unloads: true,
-            channel: Channel::Serial,
+            channel,
             beside: true,
             most: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn init_of_a_guest_beside_another_touches_only_what_is_its_own() {
+        let guest = guest(Channel::Serial);
         let script = guest.script("bringup/bin", &["my-driver.ko".into()]);
         assert!(script.starts_with("#!/bringup/bin/busybox sh\n"), "{script}");
         assert!(script.contains("insmod /p/my-driver.ko ") && script.contains("rmmod my_driver "), "{script}");

@@ -111,11 +111,14 @@ mod tests {
 
     #[test]
     fn only_the_work_is_printed_and_the_status_ends_it() {
-        let console = b"[ 0.1] BUG: at boot\r\n[ 0.2] --- bringup: the guest begins ---\r\n[ 0.3] edu: here\r\n\r\n\
-                        half[ 0.4] --- bringup: the commands are over ---\r\n--- bringup: status 3\r\nmore\r\n";
+        let token = std::process::id();
+        let console = format!(
+            "[ 0.1] BUG: at boot\r\n[ 0.2] --- bringup {token}: the guest begins ---\r\n[ 0.3] edu: here\r\n\r\n\
+             half[ 0.4] --- bringup {token}: the commands are over ---\r\n--- bringup {token}: status 3\r\nmore\r\n"
+        );
         let mut out = Vec::new();
 
-        let outcome = watch(&console[..], &mut out);
+        let outcome = watch(console.as_bytes(), &mut out);
 
         assert_eq!((outcome.begun, outcome.alarmed, outcome.status), (true, false, Some(3)));
         assert_eq!(out, b"[ 0.3] edu: here\nhalf\n");

@@ -14,7 +14,7 @@ pub(crate) struct VmArgs {
     /// The first file system, an archive as Linux takes it; what --module, --share and --run make comes behind it.
     #[arg(long, value_name = "FILE")]
     pub(crate) initrd: Option<PathBuf>,
-    /// More of the kernel's command line, which is "console=ttyS0 panic=-1" (may be repeated).
+    /// More of the kernel's command line, which is "console=ttyS0 panic=-1 printk.time=1" (may be repeated).
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(crate) cmdline: Vec<String>,
     /// The guest's memory, in MiB without a unit: 512, 512M, 2G.

@@ -53,6 +53,15 @@ pub(crate) enum By {
     Signal = 1,
     /// Its time is over.
     Timeout = 2,
+    /// Nobody reads any more what its console shows.
+    Reader = 3,
+}
+
+impl By {
+    /// The exit status of the command.
+    pub(crate) fn exit(self) -> u8 {
+        if self == Self::Signal { SIGNALLED } else { 1 }
+    }
 }
 
 impl Boot<'_> {
@@ -74,14 +83,15 @@ impl Boot<'_> {
             gdb: self.gdb.map(Path::to_owned),
         };
         let machine = Machine::new(settings, bus).map_err(Failure::new)?;
-        let end = Ender { by: Arc::default(), stopper: machine.stopper(), console: self.console };
+        self.console.ends(machine.stopper());
+        let end = Ender { by: Arc::default(), stopper: machine.stopper(), console: self.console.clone() };
         let by = end.by.clone();
         listen(end.clone())?;
         let clock = self.timeout.map(|span| Clock::start(span, end)).transpose()?;
         let outcome = machine.run().map_err(Failure::new);
         drop(clock);
         let by = match by.load(Ordering::Relaxed) {
-            0 => None,
+            0 => self.console.is_deserted().then_some(By::Reader),
             by if by == By::Signal as u8 => Some(By::Signal),
             _ => Some(By::Timeout),
         };
@@ -125,8 +135,8 @@ impl Ender {
     /// The first one counts; whether this is it.
     fn end(&self, by: By) -> bool {
         let first = self.by.compare_exchange(0, by as u8, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        // Whoever does not read the console any more does not keep the machine either.
-        self.console.give_up();
+        // Whoever does not read the console does not keep the machine either, nor the command.
+        self.console.give_up(by.exit());
         self.stopper.stop();
         first
     }

@@ -58,12 +58,16 @@ fn judge(
         End::Stopped => match by {
             Some(By::Signal) => return (SIGNALLED, Some(format!("a signal ended the machine{place}"))),
             Some(By::Timeout) => return failed(format!("the guest took longer than --timeout allows{place}")),
+            Some(By::Reader) => {
+                return failed(format!("nobody reads standard output any more, which ended the machine{place}"));
+            }
             // Whoever is at the console wanted it so.
             None => return (0, None),
         },
         End::PowerOff | End::Reset | End::TripleFault => {}
     }
-    if let Some(panic) = &shown.panic {
+    // A kernel whose init said a status panicked after that, if at all, which is an alarm.
+    if let Some(panic) = shown.panic.as_ref().filter(|_| status.is_none()) {
         return failed(format!("the guest's kernel gave up: {panic}"));
     }
     match (status, end) {
@@ -137,6 +141,7 @@ mod tests {
     fn end_from_outside_is_told_from_one_by_the_console() {
         assert_eq!(exit(&End::Stopped, Some(By::Signal), COMMANDS, None), SIGNALLED);
         assert_eq!(exit(&End::Stopped, Some(By::Timeout), COMMANDS, None), FOUND);
+        assert_eq!(exit(&End::Stopped, Some(By::Reader), COMMANDS, None), FOUND);
         assert_eq!(exit(&End::Stopped, None, None, None), 0);
         // It had ended by itself when the signal came.
         assert_eq!(exit(&End::PowerOff, Some(By::Signal), COMMANDS, Some(0)), 0);
@@ -150,6 +155,8 @@ mod tests {
         early.panic = Some("Kernel panic - not syncing: x".into());
         let (exit, line) = judge(&End::Reset, None, &early, None, None);
         assert_eq!((exit, line.unwrap().ends_with("not syncing: x")), (FOUND, true));
+        // It came to the end of its commands.
+        assert_eq!(judge(&End::Reset, None, &early, COMMANDS, Some(3)), (3, None));
     }
 
     #[test]

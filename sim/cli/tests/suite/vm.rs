@@ -47,10 +47,29 @@ fn room() -> Room {
     room
 }
 
+/// What the guest program says on the second serial port for a status, as our init would: `$$` is the command's process.
+fn status(code: i32) -> String {
+    format!("com2=bringup-status-$$={code}")
+}
+
+/// The command, with this as its last argument, where `$$` is the number of its process.
+fn with_words(command: &Command, words: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec \"$0\" \"$@\" \"{words}\"")]).arg(command.get_program()).args(command.get_args());
+    shell.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
 /// Runs the guest program with these words, and options of the command's.
 fn run(room: &Room, guest: &Path, words: &str, options: &str) -> Said {
-    let mut command = room.command(&format!("vm --kernel {} --memory 32 {options} --cmdline", guest.display()));
-    let output = command.arg(words).stdin(Stdio::null()).output().expect("the command starts");
+    let command = room.command(&format!("vm --kernel {} --memory 32 {options} --cmdline", guest.display()));
+    let output = with_words(&command, words).stdin(Stdio::null()).output().expect("the command starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the command speaks UTF-8");
     Said { status: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }
@@ -95,13 +114,14 @@ fn report_is_there_as_json_and_the_console_with_it() {
 fn status_that_the_guest_says_is_the_commands() {
     let Some(guest) = guest("a guest's status") else { return };
     let room = room();
-    for (status, words) in
-        [(0, "tests=none com2=bringup-status=0"), (77, "tests=none com2=bringup-status=77 exit=reset")]
-    {
-        let said = run(&room, guest, words, "--run x --busybox busybox");
-        assert_eq!((said.status, &*said.err), (status, ""), "{}", said.out);
-        assert!(said.out.contains(&format!("status {status}\n")), "{}", said.out);
+    for (code, words) in [(0, "tests=none "), (77, "tests=none exit=reset ")] {
+        let said = run(&room, guest, &(words.to_owned() + &status(code)), "--run x --busybox busybox");
+        assert_eq!((said.status, &*said.err), (code, ""), "{}", said.out);
+        assert!(said.out.contains(&format!("status {code}\n")), "{}", said.out);
     }
+    // What another run would say is not this one's.
+    let said = run(&room, guest, "tests=none com2=bringup-status-1$$=0", "--run x --busybox busybox");
+    assert!(said.status == 1 && said.err.contains("turned itself off too early"), "{said:?}");
 }
 
 #[test]
@@ -174,7 +194,7 @@ fn finding_of_the_waist_is_told_and_counts_for_more_than_the_guests_status() {
     let room = room();
 
     // Random accesses: some of them are to registers that edu does not have.
-    let said = run(&room, guest, "fuzz=1,2000 com2=bringup-status=0", "--device edu --run x --busybox busybox");
+    let said = run(&room, guest, &format!("fuzz=1,2000 {}", status(0)), "--device edu --run x --busybox busybox");
 
     assert_eq!((said.status, &*said.err), (1, ""), "{}", said.out);
     assert!(said.out.contains("[bar-no-register]") || said.out.contains("[bar-width]"), "{}", said.out);
@@ -222,15 +242,65 @@ fn initrd_that_does_not_fit_is_named() {
 }
 
 #[test]
-fn reader_that_goes_away_does_not_stop_the_guest() {
+fn reader_that_goes_away_ends_the_guest_and_what_there_is_is_written() {
     let Some(guest) = guest("a reader that goes away") else { return };
     let room = room();
-    let mut command = room.command(&format!("vm --kernel {} --memory 32 --device edu --trace t.txt", guest.display()));
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let options = "--memory 32 --device edu --trace t.txt --timeout 300";
+    let mut command = room.command(&format!("vm --kernel {} {options} --cmdline", guest.display()));
+    // It would never end by itself.
+    command.arg("fuzz=1,100000000 exit=spin").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), &*output.stderr), (Some(1), &b""[..]));
-    assert!(std::fs::read_to_string(room.path("t.txt")).unwrap().contains("BAR0"));
+    let err = String::from_utf8(output.stderr).unwrap();
+    let line = "error: nobody reads standard output any more, which ended the machine\n";
+    assert_eq!((output.status.code(), &*err), (Some(1), line));
+    assert!(room.path("t.txt").exists());
+}
+
+/// Starts the command with a standard output that is a full pipe; the end that could be read comes too.
+fn blocked(room: &Room, guest: &Path, options: &str, words: &str) -> (std::process::Child, std::io::PipeReader) {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    let (reader, writer) = std::io::pipe().unwrap();
+    let flags = fcntl_getfl(&writer).unwrap();
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+    fcntl_setfl(&writer, flags).unwrap();
+    let inner = room.command(&format!("vm --kernel {} --memory 32 {options} --cmdline", guest.display()));
+    // What runs in the background may have inherited that signals are ignored.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,TERM,HUP").arg(inner.get_program()).args(inner.get_args()).arg(words);
+    command.current_dir(room.path(".")).stdin(Stdio::null()).stderr(Stdio::null()).stdout(writer);
+    (command.spawn().unwrap(), reader)
+}
+
+#[test]
+fn command_ends_in_time_though_nobody_reads_what_it_prints() {
+    let Some(guest) = guest("a reader that does not read") else { return };
+    // The guest is stuck at its console, or the command at its report.
+    for more in ["", "--json"] {
+        let room = room();
+        let options = format!("--device edu --trace t.txt --timeout 1 {more}");
+        let (mut child, reader) = blocked(&room, guest, &options, "tests=none exit=spin");
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{more}");
+        assert!(room.path("t.txt").exists());
+        drop(reader);
+    }
+}
+
+#[test]
+fn signal_ends_the_command_though_nobody_reads_its_report() {
+    let Some(guest) = guest("a report that nobody reads") else { return };
+    let room = room();
+    let (mut child, reader) = blocked(&room, guest, "--device edu --trace t.txt --json", "tests=none");
+    // The machine is over by then.
+    while !room.path("t.txt").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it waits for its reader");
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(reader);
 }
 
 #[test]
@@ -251,7 +321,9 @@ fn door_lays_the_benchs_log_beside_that_of_the_guest() {
     let words = format!("upstream run {} --kernel-tree tree --door vm --busybox busybox --append", driver.display());
     let run = |more: &[&str]| {
         let mut command = room.command(&words);
-        let output = command.arg("com2=bringup-status=0").args(more).env("PATH", &path).output().expect("it starts");
+        command.env("PATH", &path);
+        let more = more.iter().map(|word| format!("\" \"{word}")).collect::<String>();
+        let output = with_words(&command, &(status(0) + &more)).output().expect("it starts");
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
 

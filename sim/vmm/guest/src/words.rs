@@ -79,7 +79,7 @@ pub enum Word<'a> {
 }
 
 /// Beginnings of words that are for Linux: whoever boots it has them on every command line.
-const LINUX: [&str; 5] = ["console=", "panic=", "quiet", "loglevel=", "rdinit="];
+const LINUX: [&str; 6] = ["console=", "panic=", "printk.", "quiet", "loglevel=", "rdinit="];
 
 /// The words of a command line, in order. Empty ones, and those that are for Linux, are left out.
 pub fn words(line: &str) -> impl Iterator<Item = Word<'_>> {
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn words_for_linux_are_not_ours_to_know() {
-        assert_eq!(words("console=ttyS0 panic=-1 quiet loglevel=7 smp").collect::<Vec<_>>(), [Word::Smp]);
+        assert_eq!(words("console=ttyS0 panic=-1 printk.time=1 quiet loglevel=7 smp").collect::<Vec<_>>(), [Word::Smp]);
         assert_eq!(words("loud").collect::<Vec<_>>(), [Word::Unknown("loud")]);
     }
 
