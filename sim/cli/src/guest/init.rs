@@ -79,7 +79,7 @@ impl Guest<'_> {
             "mount -t debugfs debug /sys/kernel/debug 2>/dev/null".into(),
             // It is said nowhere what that makes.
             format!("unset token; token=$(({}-{FAR}))", FAR + u64::from(token())),
-            self.say().into(),
+            self.say(),
             "cd /p; status=0".into(),
             format!("say '{BEGIN}'"),
         ];
