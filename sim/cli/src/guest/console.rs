@@ -585,6 +585,9 @@ mod tests {
     fn kernel_whose_log_says_nothing_of_the_work_is_judged_all_the_same() {
         let log = format!("{}\n{}\n[    1.000000] BUG: x\n", mark(BEGIN), mark(LOADED));
         assert_eq!(shown(View::Work, false, log.as_bytes()).1.alarms.lines.len(), 1);
+        // One that is only late says that it was not of the work.
+        let log = format!("{log}[    2.000000] {}\n", mark(BEGIN));
+        assert_eq!(shown(View::Work, false, log.as_bytes()).1.alarms.lines.len(), 0);
     }
 
     #[test]
