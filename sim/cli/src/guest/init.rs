@@ -122,7 +122,7 @@ impl Guest<'_> {
     /// device is not the log.
     fn say(&self) -> String {
         let text = format!("text=\"{MARK}$token: $1 ---\"");
-        let logged = "if [ -c /dev/kmsg ]; then echo \"<0>$text\" > /dev/kmsg";
+        let logged = "if [ -c /dev/kmsg ]; then { echo \"<0>$text\" > /dev/kmsg; } 2>/dev/null";
         match self.channel {
             Channel::Serial => format!("say() {{ {text}; echo \"$text\"; {logged}; fi; }}"),
             // QEMU's console is looked at line by line, and nothing tears the log's apart.
