@@ -9,7 +9,7 @@ mod init;
 
 use std::path::PathBuf;
 
-use crate::failure::{Failure, read};
+use crate::failure::{Failure, read, remark};
 use archive::Archive;
 use busybox::Busybox;
 use files::Files;
@@ -50,6 +50,7 @@ impl Guest<'_> {
         for path in self.shares {
             files.share(path)?;
         }
+        files.left_out().iter().for_each(|line| remark(line));
         let busybox = Busybox::find(self.busybox.as_deref())?;
         let mut archive: Archive = files.finish();
         let bin = if self.beside { "bringup/bin" } else { "bin" };
