@@ -14,7 +14,7 @@ use archive::Archive;
 use busybox::Busybox;
 use files::Files;
 
-pub(crate) use init::{Channel, Purpose, status_on_channel, status_on_console};
+pub(crate) use init::{Channel, Purpose, failed_module_on_channel, status_on_channel, status_on_console};
 
 /// What a guest is made of.
 #[derive(Debug)]

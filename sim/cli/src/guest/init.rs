@@ -35,6 +35,8 @@ pub(crate) enum Channel {
 const STATUS: &str = "--- bringup: status ";
 /// … and on the second serial port.
 const STATUS_WORD: &str = "bringup-status=";
+/// Stands before the status of an insmod that failed and the module's name, with a colon between, on the second serial port.
+const FAILED_WORD: &str = "bringup-insmod=";
 
 /// The status that a line of the console says.
 pub(crate) fn status_on_console(line: &str) -> Option<i32> {
@@ -44,6 +46,14 @@ pub(crate) fn status_on_console(line: &str) -> Option<i32> {
 /// The status that came over the second serial port.
 pub(crate) fn status_on_channel(said: &[u8]) -> Option<i32> {
     String::from_utf8_lossy(said).lines().rev().find_map(|line| line.trim().strip_prefix(STATUS_WORD)?.parse().ok())
+}
+
+/// The module that could not be loaded, and insmod's status, if the second serial port was told of one.
+pub(crate) fn failed_module_on_channel(said: &[u8]) -> Option<(String, i32)> {
+    String::from_utf8_lossy(said).lines().find_map(|line| {
+        let (status, module) = line.trim().strip_prefix(FAILED_WORD)?.split_once(':')?;
+        Some((module.to_owned(), status.parse().ok()?))
+    })
 }
 
 /// Where the init lies.
@@ -66,6 +76,12 @@ impl Guest<'_> {
             "mount -t debugfs debug /sys/kernel/debug 2>/dev/null".into(),
             // Level 0 is shown whatever the command line says of levels. A file there that is no device is not the log.
             "say() { if [ -c /dev/kmsg ]; then echo \"<0>$1\" > /dev/kmsg; else echo; echo \"$1\"; fi; }".into(),
+            match self.channel {
+                Channel::Serial => {
+                    format!("failed() {{ [ ! -c /dev/ttyS1 ] || echo \"{FAILED_WORD}$status:$1\" > /dev/ttyS1; }}")
+                }
+                Channel::Console => "failed() { echo; echo \"insmod $1: status $status\"; }".into(),
+            },
             "cd /p; status=0".into(),
             format!("say '{BEGIN}'"),
         ];
@@ -73,7 +89,9 @@ impl Guest<'_> {
             lines.push(format!("take {} {}", quote(function), quote(driver)));
         }
         for module in modules {
-            lines.push(format!("[ $status != 0 ] || insmod {} || status=$?", quote(&format!("/p/{module}"))));
+            let path = quote(&format!("/p/{module}"));
+            // The first one that fails is the one to look at.
+            lines.push(format!("[ $status != 0 ] || insmod {path} || {{ status=$?; failed {}; }}", quote(module)));
         }
         lines.push(format!("say '{LOADED}'"));
         lines.push(match self.purpose {
@@ -127,6 +145,9 @@ mod tests {
         assert_eq!(status_on_channel(b"noise\r\nbringup-status=3\r\n"), Some(3));
         assert_eq!(status_on_channel(b"bringup-status=\r\n"), None);
         assert_eq!(status_on_channel(b""), None);
+        let said = b"bringup-insmod=1:my driver.ko\r\nbringup-insmod=2:other.ko\r\nbringup-status=1\r\n";
+        assert_eq!(failed_module_on_channel(said), Some(("my driver.ko".into(), 1)));
+        assert_eq!(failed_module_on_channel(b"bringup-insmod=x:a.ko\nbringup-insmod=1\nbringup-status=1\n"), None);
         assert_eq!(status_on_console("--- bringup: status 0"), Some(0));
     }
 
@@ -147,5 +168,28 @@ mod tests {
         assert!(script.starts_with("#!/bringup/bin/busybox sh\n"), "{script}");
         assert!(script.contains("insmod /p/my-driver.ko ") && script.contains("rmmod my_driver "), "{script}");
         assert_eq!(guest.command_line(), "rdinit=/bringup/init");
+    }
+
+    #[test]
+    fn first_module_that_fails_is_named_and_no_other_is_tried() {
+        let guest = Guest {
+            busybox: None,
+            modules: &[],
+            shares: &[],
+            purpose: Purpose::Shell,
+            taken: &[],
+            unloads: false,
+            channel: Channel::Console,
+            beside: false,
+            most: 0,
+        };
+        let script = guest.script("bin", &["good.ko".into(), "my driver.ko".into(), "late.ko".into()]);
+        let ours = |line: &&str| line.contains("insmod") || line.starts_with("failed()");
+        let lines: Vec<&str> = script.lines().filter(ours).collect();
+        let insmod = "status=0; insmod() { [ \"$1\" != '/p/my driver.ko' ] || return 7; }";
+
+        let said = std::process::Command::new("sh").arg("-c").arg(format!("{insmod}\n{}", lines.join("\n"))).output();
+
+        assert_eq!(String::from_utf8(said.unwrap().stdout).unwrap().trim(), "insmod my driver.ko: status 7");
     }
 }

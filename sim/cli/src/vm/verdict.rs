@@ -4,7 +4,7 @@ use bringup_vmm::{End, Outcome};
 
 use super::boot::{By, Ended, SIGNALLED};
 use crate::guest::console::Shown;
-use crate::guest::{Purpose, status_on_channel};
+use crate::guest::{Purpose, failed_module_on_channel, status_on_channel};
 
 /// Exit status where the guest failed.
 const FOUND: u8 = 1;
@@ -27,6 +27,12 @@ impl Verdict {
         let Ended { outcome: Outcome { end, said, .. }, by } = ended;
         let status = status_on_channel(said);
         let (exit, line) = judge(end, *by, shown, purpose, status);
+        let line = line.or_else(|| {
+            let (module, status) = purpose.and_then(|_| failed_module_on_channel(said))?;
+            Some(format!(
+                "the guest could not load {module}: insmod ended with status {status}, and the guest's log says why"
+            ))
+        });
         Self { exit, line, status }
     }
 

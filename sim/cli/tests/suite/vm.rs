@@ -105,6 +105,18 @@ fn status_that_the_guest_says_is_the_commands() {
 }
 
 #[test]
+fn module_that_the_guest_could_not_load_is_named() {
+    let Some(guest) = guest("a guest whose module fails") else { return };
+    let room = room();
+    let words = "tests=none com2=bringup-insmod=1:edu.ko com2=bringup-status=1";
+    let said = run(&room, guest, words, "--run x --busybox busybox");
+    let line = "error: the guest could not load edu.ko: insmod ended with status 1, and the guest's log says why\n";
+    assert_eq!((said.status, &*said.err), (1, line), "{}", said.out);
+    // What it said before its init is of no use then.
+    assert!(!said.out.contains("done\n"), "{}", said.out);
+}
+
+#[test]
 fn guest_that_comes_to_no_end_of_its_commands_is_told_with_its_last_lines() {
     let Some(guest) = guest("a guest that ends early") else { return };
     let room = room();
