@@ -56,7 +56,7 @@ fn judge(
     let runs_commands = matches!(purpose, Some(Purpose::Commands(_)));
     let failed = |line: String| (FOUND, Some(line));
     match end {
-        End::Stuck(stuck) => return (FAILED, Some(stuck.to_string())),
+        End::Stuck(stuck) => return (if stuck.astray { FOUND } else { FAILED }, Some(stuck.to_string())),
         End::Panicked => {
             let line = "the machine failed by a bug in Bringup, which the message above is of; please report it";
             return (FAILED, Some(line.into()));
