@@ -223,7 +223,11 @@ impl DoorReport<'_> {
         }
         if self.bench_findings > 0 {
             let again = quote(&self.driver);
-            out.row("bench", &format!("{} findings there: bringup run {again} shows them", self.bench_findings));
+            let text = match self.bench_findings {
+                1 => format!("a finding there: bringup run {again} shows it"),
+                count => format!("{count} findings there: bringup run {again} shows them"),
+            };
+            out.row("bench", &text);
         }
         if let Some(status) = self.status.filter(|status| *status != 0) {
             out.row("status", &out.paint(Style::Red, &status.to_string()));
