@@ -88,7 +88,7 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
     let shown = console.finish();
     let verdict = Verdict::of(&ended, &shown, purpose);
     let mut talked = shown.log.iter().any(|(stage, _)| whole || stage.is_work());
-    if view == View::Work && verdict.line.is_some() && verdict.status.is_none() && !shown.stage.is_work() {
+    if view == View::Work && verdict.line.is_some() && !shown.stage.is_work() {
         talked = true;
         let boot: Vec<&str> = shown.log.iter().filter(|(stage, _)| !stage.is_work()).map(|(_, line)| &**line).collect();
         boot.iter().skip(boot.len().saturating_sub(LAST_LINES)).for_each(|line| out.line(line));
@@ -107,7 +107,7 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
         out.line("");
     }
     VmReport::new(args, &ended, &shown, &verdict, exit, whole).print(out);
-    verdict.line.iter().for_each(|line| complain(line));
+    verdict.trouble().iter().for_each(|line| complain(line));
     failures.iter().for_each(|failure| complain(&failure.to_string()));
     Ok(exit)
 }

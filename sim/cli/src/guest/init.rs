@@ -35,8 +35,6 @@ pub(crate) enum Channel {
 const STATUS: &str = "--- bringup: status ";
 /// … and on the second serial port.
 const STATUS_WORD: &str = "bringup-status=";
-/// Stands before the status of an insmod that failed and the module's name, with a colon between, on the second serial port.
-const FAILED_WORD: &str = "bringup-insmod=";
 
 /// The status that a line of the console says.
 pub(crate) fn status_on_console(line: &str) -> Option<i32> {
@@ -46,14 +44,6 @@ pub(crate) fn status_on_console(line: &str) -> Option<i32> {
 /// The status that came over the second serial port.
 pub(crate) fn status_on_channel(said: &[u8]) -> Option<i32> {
     String::from_utf8_lossy(said).lines().rev().find_map(|line| line.trim().strip_prefix(STATUS_WORD)?.parse().ok())
-}
-
-/// The module that could not be loaded, and insmod's status, if the second serial port was told of one.
-pub(crate) fn failed_module_on_channel(said: &[u8]) -> Option<(String, i32)> {
-    String::from_utf8_lossy(said).lines().find_map(|line| {
-        let (status, module) = line.trim().strip_prefix(FAILED_WORD)?.split_once(':')?;
-        Some((module.to_owned(), status.parse().ok()?))
-    })
 }
 
 /// Where the init lies.
@@ -76,18 +66,13 @@ impl Guest<'_> {
             "mount -t debugfs debug /sys/kernel/debug 2>/dev/null".into(),
             // Level 0 is shown whatever the command line says of levels. A file there that is no device is not the log.
             "say() { if [ -c /dev/kmsg ]; then echo \"<0>$1\" > /dev/kmsg; else echo; echo \"$1\"; fi; }".into(),
-            match self.channel {
-                Channel::Serial => {
-                    format!("failed() {{ [ ! -c /dev/ttyS1 ] || echo \"{FAILED_WORD}$status:$1\" > /dev/ttyS1; }}")
-                }
-                Channel::Console => "failed() { echo; echo \"insmod $1: status $status\"; }".into(),
-            },
             "cd /p; status=0".into(),
             format!("say '{BEGIN}'"),
         ];
         for (function, driver) in self.taken {
             lines.push(format!("take {} {}", quote(function), quote(driver)));
         }
+        lines.push(self.failed());
         for module in modules {
             let path = quote(&format!("/p/{module}"));
             // The first one that fails is the one to look at.
@@ -120,6 +105,29 @@ impl Guest<'_> {
     }
 }
 
+/// Stands before the status of an insmod that failed and the module's name, with a colon between, on the second serial port.
+const FAILED_WORD: &str = "bringup-insmod=";
+
+/// The module that could not be loaded, and insmod's status, if the second serial port was told of one.
+pub(crate) fn failed_module_on_channel(said: &[u8]) -> Option<(String, i32)> {
+    String::from_utf8_lossy(said).lines().find_map(|line| {
+        let (status, module) = line.trim().strip_prefix(FAILED_WORD)?.split_once(':')?;
+        Some((module.to_owned(), status.parse().ok()?))
+    })
+}
+
+impl Guest<'_> {
+    /// The function that says that a module could not be loaded.
+    fn failed(&self) -> String {
+        match self.channel {
+            Channel::Serial => {
+                format!("failed() {{ [ ! -c /dev/ttyS1 ] || echo \"{FAILED_WORD}$status:$1\" > /dev/ttyS1; }}")
+            }
+            Channel::Console => "failed() { echo; echo \"insmod $1: status $status\"; }".into(),
+        }
+    }
+}
+
 /// For the guest's commands: `take VENDOR:DEVICE DRIVER` or `take ADDRESS DRIVER` gives functions to a driver, also if one of the
 /// kernel's has them.
 pub(super) fn take(bin: &str) -> String {
@@ -145,9 +153,6 @@ mod tests {
         assert_eq!(status_on_channel(b"noise\r\nbringup-status=3\r\n"), Some(3));
         assert_eq!(status_on_channel(b"bringup-status=\r\n"), None);
         assert_eq!(status_on_channel(b""), None);
-        let said = b"bringup-insmod=1:my driver.ko\r\nbringup-insmod=2:other.ko\r\nbringup-status=1\r\n";
-        assert_eq!(failed_module_on_channel(said), Some(("my driver.ko".into(), 1)));
-        assert_eq!(failed_module_on_channel(b"bringup-insmod=x:a.ko\nbringup-insmod=1\nbringup-status=1\n"), None);
         assert_eq!(status_on_console("--- bringup: status 0"), Some(0));
     }
 
@@ -168,6 +173,13 @@ mod tests {
         assert!(script.starts_with("#!/bringup/bin/busybox sh\n"), "{script}");
         assert!(script.contains("insmod /p/my-driver.ko ") && script.contains("rmmod my_driver "), "{script}");
         assert_eq!(guest.command_line(), "rdinit=/bringup/init");
+    }
+
+    #[test]
+    fn module_that_failed_is_found_in_what_came_over_the_channel() {
+        let said = b"bringup-insmod=1:my driver.ko\r\nbringup-insmod=2:other.ko\r\nbringup-status=1\r\n";
+        assert_eq!(failed_module_on_channel(said), Some(("my driver.ko".into(), 1)));
+        assert_eq!(failed_module_on_channel(b"bringup-insmod=x:a.ko\nbringup-insmod=1\nbringup-status=1\n"), None);
     }
 
     #[test]

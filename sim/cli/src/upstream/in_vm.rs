@@ -135,11 +135,11 @@ pub(super) fn run(args: &UpstreamArgs, linked: Option<&'static Loadable>, out: &
         findings: findings.iter().map(FindingReport::new).collect(),
         bench_findings: benched.findings,
         status: verdict.status,
-        trouble: verdict.line.as_deref(),
+        trouble: verdict.trouble(),
         exit,
     };
     report.print(&Rendered::new(findings), out);
-    verdict.line.iter().for_each(|line| complain(line));
+    verdict.trouble().iter().for_each(|line| complain(line));
     Ok(exit)
 }
 

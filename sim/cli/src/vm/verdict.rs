@@ -17,6 +17,8 @@ pub(crate) struct Verdict {
     pub(crate) exit: u8,
     /// What went wrong, if it is not for the guest's commands to say.
     pub(crate) line: Option<String>,
+    /// That a module could not be loaded, so that the commands did not run.
+    pub(crate) module: Option<String>,
     /// The status of the guest's commands, if they came to their end.
     pub(crate) status: Option<i32>,
 }
@@ -27,13 +29,19 @@ impl Verdict {
         let Ended { outcome: Outcome { end, said, .. }, by } = ended;
         let status = status_on_channel(said);
         let (exit, line) = judge(end, *by, shown, purpose, status);
-        let line = line.or_else(|| {
-            let (module, status) = purpose.and_then(|_| failed_module_on_channel(said))?;
-            Some(format!(
+        // Commands that succeeded ran, whatever they say there.
+        let failed = purpose.filter(|_| status != Some(0)).and_then(|_| failed_module_on_channel(said));
+        let module = failed.map(|(module, status)| {
+            format!(
                 "the guest could not load {module}: insmod ended with status {status}, and the guest's log says why"
-            ))
+            )
         });
-        Self { exit, line, status }
+        Self { exit, line, module, status }
+    }
+
+    /// What the user is told of what went wrong.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.line.as_deref().or(self.module.as_deref())
     }
 
     /// The exit status where something was found, or nothing.
@@ -160,7 +168,8 @@ mod tests {
 
     #[test]
     fn findings_count_for_more_than_the_commands_and_less_than_a_machine_that_failed() {
-        let verdict = |exit, line: Option<&str>| Verdict { exit, line: line.map(str::to_owned), status: None };
+        let verdict =
+            |exit, line: Option<&str>| Verdict { exit, line: line.map(str::to_owned), module: None, status: None };
         assert_eq!(verdict(0, None).with_findings(true), FOUND);
         assert_eq!(verdict(77, None).with_findings(true), FOUND);
         assert_eq!(verdict(77, None).with_findings(false), 77);
