@@ -340,7 +340,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refuse)
 }
 
-fn number(text: &str) -> Result<u64, String> {
+/// A decimal number, or one with 0x before it.
+pub(crate) fn number(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),

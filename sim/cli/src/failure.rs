@@ -55,9 +55,52 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// Refuses what is no regular file: a pipe may never give anything, a device never end. A directory is left to whoever reads it.
+pub(crate) fn check_regular(path: &Path) -> Result<(), Failure> {
+    let about = std::fs::metadata(path).map_err(|error| Failure::file("read", path, &error))?;
+    if about.is_file() || about.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::new(format_args!(
+        "cannot read {}: it is a pipe, a socket or a device; put what it gives into a regular file",
+        path.display()
+    )))
+}
+
+/// Reads a whole file that has to be a regular one.
+pub(crate) fn read_regular(path: &Path) -> Result<Vec<u8>, Failure> {
+    check_regular(path)?;
+    read(path)
+}
+
 /// Tells the user, on standard error. A standard error that is closed is nobody to tell.
 pub(crate) fn complain(line: &str) {
     use io::Write;
     let error = if errors_are_colourful() { "\x1b[1;31merror\x1b[0m" } else { "error" };
     let _ = writeln!(io::stderr(), "{error}: {line}");
+}
+
+/// Tells the user something that stops nothing, on standard error.
+pub(crate) fn remark(line: &str) {
+    use io::Write;
+    let _ = writeln!(io::stderr(), "note: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_never_end_is_refused_before_it_is_opened() {
+        let room = tempfile::tempdir().unwrap();
+        let socket = room.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let pipe = room.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        for path in [socket.as_path(), &pipe, Path::new("/dev/zero")] {
+            let said = read_regular(path).unwrap_err().to_string();
+            assert!(said.ends_with("put what it gives into a regular file"), "{said}");
+        }
+        assert!(read_regular(room.path()).unwrap_err().to_string().ends_with("Is a directory"));
+    }
 }

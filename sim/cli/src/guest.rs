@@ -10,12 +10,12 @@ mod kernel_log;
 
 use std::path::PathBuf;
 
-use crate::failure::{Failure, read};
+use crate::failure::{Failure, read, remark};
 use archive::Archive;
 use busybox::Busybox;
 use files::Files;
 
-pub(crate) use init::{Channel, Purpose, status_on_channel, status_on_console};
+pub(crate) use init::{Channel, Purpose, failed_module_on_channel, status_on_channel, status_on_console};
 
 /// What a guest is made of.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ impl Guest<'_> {
         for path in self.shares {
             files.share(path)?;
         }
+        files.left_out().iter().for_each(|line| remark(line));
         let busybox = Busybox::find(self.busybox.as_deref())?;
         let mut archive: Archive = files.finish();
         let bin = if self.beside { "bringup/bin" } else { "bin" };

@@ -13,6 +13,14 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     pending.finish().map(|_| ())
 }
 
+/// Finds out whether a file could be written, without writing it. Pipes and devices are not asked: who reads them may not be there yet.
+pub(crate) fn check(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(known) if !known.is_file() && !known.is_dir() => Ok(()),
+        _ => Pending::create(path).map(drop),
+    }
+}
+
 /// A file that is written bit by bit, and takes its place when it is whole: until then, and if that never comes, what stood there
 /// stands there.
 #[derive(Debug)]
@@ -111,6 +119,8 @@ mod tests {
         fs::create_dir(&taken).unwrap();
         assert!(write(&taken, b"x").is_err());
         assert!(write(&room.path().join("missing/file"), b"x").is_err());
+        assert!(check(&taken).is_err() && check(&room.path().join("missing/file")).is_err());
+        assert!(check(&room.path().join("file")).is_ok() && check(Path::new("/dev/full")).is_ok());
         assert_eq!(fs::read_dir(room.path()).unwrap().count(), 1);
     }
 

@@ -65,6 +65,11 @@ impl TraceFile {
         )))
     }
 
+    /// Refuses a file that cannot be written, before there is anything to write.
+    pub(crate) fn check_place(&self) -> Result<(), Failure> {
+        output_file::check(&self.path).map_err(|error| Failure::file("write the trace to", &self.path, &error))
+    }
+
     /// Writes the file: whole, or not at all.
     pub(crate) fn write(&self, records: &[Record], devices: &[String], paths: &Paths) -> Result<(), Failure> {
         self.content(records, devices, paths)

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use bringup_bench::module::Loadable;
 
 use crate::args::{Door, UpstreamArgs, UpstreamCommand};
-use crate::failure::{Failure, read, reason};
+use crate::failure::{Failure, read, read_regular, reason};
 use crate::output::Out;
 use crate::output_file;
 
@@ -32,6 +32,9 @@ pub(crate) fn upstream(command: &UpstreamCommand, linked: Option<&'static Loadab
         _ if arguments.timeout.is_some() => return Err(Failure::new("--timeout goes with upstream run --door vm")),
         _ if arguments.no_seccomp => return Err(Failure::new("--no-seccomp goes with upstream run --door vm")),
         _ => {}
+    }
+    if let Some(target) = arguments.output.as_deref().filter(|_| !runs) {
+        output_file::check(target).map_err(|error| Failure::file("write", target, &error))?;
     }
     let work = Work::new()?;
     if runs {
@@ -86,7 +89,7 @@ impl UpstreamArgs {
 
     /// The tree, and how its kernel is configured.
     fn tree(&self) -> Result<(PathBuf, String)> {
-        read(&self.driver)?;
+        read_regular(&self.driver)?;
         let tree =
             fs::canonicalize(&self.kernel_tree).map_err(|error| Failure::file("find", &self.kernel_tree, &error))?;
         let config = fs::read_to_string(tree.join(".config")).map_err(|_| {

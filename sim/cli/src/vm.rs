@@ -14,13 +14,13 @@ use bringup_core::{Finding, Plan, Severity};
 use bringup_devices::registry::Workshop;
 use bringup_vmm::{Input, Terminal, seccomp};
 
-use crate::failure::{Failure, complain, read, read_text, reason};
+use crate::failure::{Failure, check_regular, complain, read_regular, read_text, reason, remark};
 use crate::guest::console::{Console, Stage, View};
 use crate::guest::{Channel, Guest, Purpose};
 use crate::life::PlanText;
 use crate::output::Out;
 use crate::trace_file::TraceFile;
-use args::VmArgs;
+use args::{VmArgs, check_devices, check_socket};
 use boot::Boot;
 use report::VmReport;
 use verdict::Verdict;
@@ -42,12 +42,19 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
         trace.check_devices(args.device.iter().map(String::as_str))?;
     }
     let plan = match &args.plan {
-        Some(path) => PlanText { given: path.display().to_string(), text: read_text(path)? }.parse()?,
+        Some(path) => {
+            check_regular(path)?;
+            PlanText { given: path.display().to_string(), text: read_text(path)? }.parse()?
+        }
         None => Plan::default(),
     };
     // Before anything is made for it.
+    check_regular(&args.kernel)?;
     let readable = File::open(&args.kernel).and_then(|mut kernel| kernel.read(&mut [0]));
     readable.map_err(|error| Failure::file("read", &args.kernel, &error))?;
+    check_devices(&args.device)?;
+    args.gdb.as_deref().map(check_socket).transpose()?;
+    trace.as_ref().map(TraceFile::check_place).transpose()?;
     let purpose = args.purpose();
     let typist = Typist::of(purpose, io::stdin().is_terminal(), out.is_json())?;
     let (initrd, more) = args.initrd(purpose)?;
@@ -77,7 +84,7 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
         input,
         timeout: args.timeout,
         doorbells: !args.no_doorbells,
-        seccomp: filters(args),
+        seccomp: filters(args.no_seccomp),
         gdb: args.gdb.as_deref(),
     };
     let ended = boot.run()?;
@@ -105,23 +112,21 @@ pub(crate) fn vm(args: &VmArgs, out: &mut Out) -> Result<u8, Failure> {
         out.line("");
     }
     VmReport::new(args, &ended, &shown, &verdict, exit, whole).print(out);
-    verdict.line.iter().for_each(|line| complain(line));
+    verdict.trouble().iter().for_each(|line| complain(line));
     failures.iter().for_each(|failure| complain(&failure.to_string()));
     Ok(exit)
 }
 
 /// Whether the machine's threads are put under their filters: unless the user says no, or the host's kernel has none, which is a
 /// developer's own then.
-fn filters(args: &VmArgs) -> bool {
+pub(crate) fn filters(no_seccomp: bool) -> bool {
     let can = seccomp::is_available();
-    if !can && !args.no_seccomp {
-        // To standard error, which may be closed: then nobody is told.
-        let _ = writeln!(
-            io::stderr(),
-            "note: this host's kernel has no seccomp filters (CONFIG_SECCOMP_FILTER): the machine runs without them, as with --no-seccomp"
+    if !can && !no_seccomp {
+        remark(
+            "this host's kernel has no seccomp filters (CONFIG_SECCOMP_FILTER): the machine runs without them, as with --no-seccomp",
         );
     }
-    can && !args.no_seccomp
+    can && !no_seccomp
 }
 
 /// Whether a rule was violated; advice does not count.
@@ -141,7 +146,7 @@ impl VmArgs {
 
     /// The first file system, and what the kernel's command line needs for it.
     fn initrd(&self, purpose: Option<Purpose<'_>>) -> Result<(Vec<u8>, String), Failure> {
-        let mut initrd = self.initrd.as_deref().map(read).transpose()?.unwrap_or_default();
+        let mut initrd = self.initrd.as_deref().map(read_regular).transpose()?.unwrap_or_default();
         let Some(purpose) = purpose else {
             if let Some(busybox) = &self.busybox {
                 return Err(Failure::new(format_args!(

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bringup_core::{Bus, DeviceId, Nanos};
 use kvm_ioctls::VmFd;
 use vm_memory::GuestMemoryMmap;
+use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 use crate::doorbells::Doorbells;
 use crate::error::{Error, Stuck};
@@ -198,6 +199,11 @@ impl Board {
         });
     }
 
+    /// Whether there is memory at a physical address.
+    pub(crate) fn has_memory(&self, at: u64) -> bool {
+        locked(&self.attached).bus.fabric.ram.memory().address_in_range(GuestAddress(at))
+    }
+
     // --- What happens by itself ----------------------------------------------------------------------------------
 
     /// A doorbell rang.
@@ -307,7 +313,7 @@ pub struct Outcome {
     pub end: End,
     /// Its bus: devices, findings, trace.
     pub bus: Bus,
-    /// What the guest wrote to the second serial port, the first 64 KiB.
+    /// What the guest wrote to the second serial port, the last 64 KiB.
     pub said: Vec<u8>,
     /// How often a vCPU was stopped.
     pub exits: u64,

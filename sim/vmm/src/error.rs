@@ -77,10 +77,15 @@ pub struct Stuck {
     pub why: String,
     /// It is an instruction that KVM tried to carry out in software.
     pub emulating: bool,
+    /// The guest ran to where there is no memory: that is its own fault, and not the host's.
+    pub astray: bool,
 }
 
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.astray {
+            return write!(f, "the guest's CPU {} ran to {:#x}, where there is no memory", self.cpu, self.at);
+        }
         write!(f, "KVM stopped CPU {} at {:#x}: {}", self.cpu, self.at, self.why)?;
         if !self.instruction.is_empty() {
             write!(f, " (bytes")?;

@@ -206,21 +206,33 @@ impl Machine {
 /// Opens KVM, or says what stands in the way and what to do.
 fn open_kvm() -> Result<Kvm, Error> {
     let kvm = Kvm::new().map_err(|why| {
-        let todo = match io::Error::from(why).kind() {
+        let why = io::Error::from(why);
+        Error::NoKvm(match why.kind() {
             io::ErrorKind::NotFound => {
-                "there is none; load the module kvm_intel or kvm_amd, and turn virtualization on in the firmware (in a \
-                 virtual machine: nested virtualization)"
+                "there is none; load the module kvm_intel or kvm_amd, and turn virtualization on in the firmware \
+                                        (in a virtual machine: nested virtualization)"
+                    .into()
             }
-            io::ErrorKind::PermissionDenied => "it is not yours to open; add your user to its group (usually kvm)",
-            _ => return Error::NoKvm(format!("{}", io::Error::from(why))),
-        };
-        Error::NoKvm(todo.into())
+            io::ErrorKind::PermissionDenied => {
+                "it is not yours to open; add your user to its group (usually kvm)".into()
+            }
+            // A node without a driver behind it.
+            _ => format!("{why}; load the module kvm_intel or kvm_amd"),
+        })
     })?;
-    if kvm.get_api_version() != KVM_API_VERSION as i32 {
-        return Err(Error::NoKvm(format!(
-            "it speaks version {} of its interface, not {KVM_API_VERSION}",
-            kvm.get_api_version()
-        )));
+    match kvm.get_api_version() {
+        version if version == KVM_API_VERSION as i32 => {}
+        // Nobody who knows the request.
+        -1 => {
+            return Err(Error::NoKvm(
+                "what is there is not KVM; it must be the device that the module kvm makes (10:232)".into(),
+            ));
+        }
+        version => {
+            let why =
+                format!("it speaks version {version} of its interface, not {KVM_API_VERSION}; use a newer kernel");
+            return Err(Error::NoKvm(why));
+        }
     }
     for (capability, name) in [
         (Cap::Irqchip, "interrupt controllers (KVM_CAP_IRQCHIP)"),

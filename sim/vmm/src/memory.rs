@@ -22,10 +22,9 @@ pub fn memory(bytes: u64) -> Result<Ram, Error> {
     let mib = |bytes: u64| bytes >> 20;
     let refuse = |why: String| Err(Error::Memory(why));
     if bytes < LEAST {
-        return refuse(format!(
-            "{bytes} bytes of memory are too few for a machine; it takes {} MiB or more",
-            mib(LEAST)
-        ));
+        let given =
+            if bytes.is_multiple_of(1 << 20) { format!("{} MiB", mib(bytes)) } else { format!("{bytes} bytes") };
+        return refuse(format!("{given} of memory are too few for a machine; it takes {} MiB or more", mib(LEAST)));
     }
     if !bytes.is_multiple_of(4096) {
         return refuse(format!("{bytes} bytes of memory are no whole pages of 4096"));

@@ -1,5 +1,6 @@
 //! The serial ports: the console, and the channel by which the guest's own init says how it ended.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -60,15 +61,15 @@ pub(crate) struct Ports {
     channel: Mutex<Serial<Line, Room, Said>>,
 }
 
-/// What came over the channel, as much as anybody needs.
+/// What came over the channel last, as much as anybody needs.
 #[derive(Debug, Default)]
-pub(crate) struct Said(Vec<u8>);
+pub(crate) struct Said(VecDeque<u8>);
 
 impl Write for Said {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         const MOST: usize = 64 << 10;
-        let room = MOST.saturating_sub(self.0.len()).min(bytes.len());
-        self.0.extend_from_slice(&bytes[..room]);
+        self.0.extend(bytes);
+        self.0.drain(..self.0.len().saturating_sub(MOST));
         Ok(bytes.len())
     }
 
@@ -121,7 +122,7 @@ impl Ports {
 
     /// What came over the channel.
     pub(crate) fn said(&self) -> Vec<u8> {
-        locked(&self.channel).writer().0.clone()
+        locked(&self.channel).writer().0.iter().copied().collect()
     }
 }
 

@@ -106,7 +106,7 @@ impl Vcpu {
                     board.end(End::Stuck(self.stuck(why, false, Vec::new())));
                 }
                 Ok(VcpuExit::InternalError) => {
-                    if let Some(stuck) = self.internal_error(shared) {
+                    if let Some(stuck) = self.internal_error(board, shared) {
                         board.end(End::Stuck(stuck));
                     }
                 }
@@ -138,12 +138,12 @@ impl Vcpu {
 
     fn stuck(&self, why: String, emulating: bool, instruction: Vec<u8>) -> Stuck {
         let at = self.fd.get_regs().map_or(0, |regs| regs.rip);
-        Stuck { cpu: self.id, at, instruction, why, emulating }
+        Stuck { cpu: self.id, at, instruction, why, emulating, astray: false }
     }
 
-    #[expect(unsafe_code, reason = "KVM tells why it stopped in memory that it shares")]
     /// What KVM gave up at; `None` where it may go on.
-    fn internal_error(&mut self, shared: *const kvm_run) -> Option<Stuck> {
+    #[expect(unsafe_code, reason = "KVM tells why it stopped in memory that it shares")]
+    fn internal_error(&mut self, board: &Board, shared: *const kvm_run) -> Option<Stuck> {
         // SAFETY: `shared` is the mapping of this vCPU, which is open. KVM wrote this part of the union for this exit, and all bit
         // patterns are valid for it.
         let (suberror, count, data) = unsafe {
@@ -163,7 +163,11 @@ impl Vcpu {
             let len = usize::from(raw[0]).min(15);
             bytes = raw[1..=len].to_vec();
         }
-        Some(self.stuck("it could not carry out an instruction of the guest".into(), true, bytes))
+        let stuck = self.stuck("it could not carry out an instruction of the guest".into(), true, bytes);
+        // An instruction that is in no memory cannot be carried out anywhere.
+        let place = self.fd.translate_gva(stuck.at).ok().filter(|place| place.valid != 0);
+        let astray = place.is_some_and(|place| !board.has_memory(place.physical_address));
+        Some(Stuck { astray, ..stuck })
     }
 
     /// KVM says that an access to a device came up while an interrupt was delivered. Under an emulated AMD-V (QEMU's) it says so of

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, check_regular};
 
 const WHERE: &str = "install a statically linked one (busybox-static), or give --busybox FILE";
 
@@ -29,6 +29,7 @@ impl Busybox {
                     .ok_or_else(|| Failure::new(format_args!("no busybox on the PATH: {WHERE}")))?
             }
         };
+        check_regular(&path)?;
         let mut file = File::open(&path).map_err(|error| Failure::file("read", &path, &error))?;
         match needs_libraries(&mut file) {
             Some(false) => Ok(Self(path)),

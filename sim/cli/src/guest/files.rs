@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
-use crate::failure::{Failure, read};
+use crate::failure::{Failure, check_regular, read, read_regular};
 
 /// What is in it so far.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Files {
     archive: Archive,
     /// The names in `/p` itself.
     taken: BTreeSet<OsString>,
+    /// What directories hold that is not taken: sockets, pipes and devices are the host's.
+    left_out: Vec<PathBuf>,
     most: u64,
 }
 
@@ -23,7 +25,7 @@ impl Files {
     pub(crate) fn new(most: u64) -> Self {
         let mut archive = Archive::default();
         archive.directory("p");
-        Self { archive, taken: BTreeSet::from(["take".into()]), most }
+        Self { archive, taken: BTreeSet::from(["take".into()]), left_out: Vec::new(), most }
     }
 
     /// Adds a module; what it is called there.
@@ -31,7 +33,7 @@ impl Files {
     /// # Errors
     /// When it is none, cannot be read, or its name is taken.
     pub(crate) fn module(&mut self, path: &Path) -> Result<String, Failure> {
-        let bytes = read(path)?;
+        let bytes = read_regular(path)?;
         if let Some(why) = no_module(&bytes) {
             return Err(Failure::new(format_args!("{} is no kernel module: {why}", path.display())));
         }
@@ -50,12 +52,26 @@ impl Files {
     /// When something cannot be read, or its name is taken.
     pub(crate) fn share(&mut self, path: &Path) -> Result<(), Failure> {
         let about = fs::metadata(path).map_err(|error| Failure::file("read", path, &error))?;
+        check_regular(path)?;
         let inside = Path::new("p").join(self.take(path)?);
         if about.is_dir() {
             return self.tree(path, &inside);
         }
         // What is named itself is there to be used.
         self.file(path, &inside, about.permissions().mode() | 0o755)
+    }
+
+    /// What there is to be said of what was not taken.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        /// So many are named.
+        const NAMED: usize = 3;
+        let named: Vec<_> = self.left_out.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+        let more = match self.left_out.len() {
+            0 => return None,
+            count if count > NAMED => format!(" and {} more", count - NAMED),
+            _ => String::new(),
+        };
+        Some(format!("not shared, as they are sockets, pipes or devices: {}{more}", named.join(", ")))
     }
 
     /// The archive, to be gone on with.
@@ -80,8 +96,9 @@ impl Files {
                 self.archive.link(inside, target);
             } else if about.is_file() {
                 self.file(&path, &inside, about.permissions().mode())?;
+            } else {
+                self.left_out.push(path);
             }
-            // What is left are sockets, pipes and devices: they are the host's.
         }
         Ok(())
     }
@@ -183,6 +200,8 @@ mod tests {
         std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
         let mut files = Files::new(1 << 20);
         files.share(&tree).unwrap();
+        let left_out = files.left_out().unwrap();
+        assert!(left_out.ends_with(&format!("devices: {}", tree.join("socket").display())), "{left_out}");
         let text = text(files);
         for part in ["p/tree/deep/er/file", "content", "p/tree/deep/loop"] {
             assert!(text.contains(part), "{part}");
@@ -211,5 +230,20 @@ mod tests {
         }
         let refusal = Files::new(1 << 20).share(room.path()).unwrap_err().to_string();
         assert!(refusal.contains("/b and what comes before it do not fit into 1 MiB"), "{refusal}");
+    }
+
+    #[test]
+    fn of_much_that_is_left_out_some_is_named_and_the_rest_counted() {
+        let room = tempfile::tempdir().unwrap();
+        let tree = room.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        for name in ["a", "b", "c", "d", "e"] {
+            std::os::unix::net::UnixListener::bind(tree.join(name)).unwrap();
+        }
+        let mut files = Files::new(1 << 20);
+        assert_eq!(files.left_out(), None);
+        files.share(&tree).unwrap();
+        assert!(files.left_out().unwrap().ends_with("/c and 2 more"));
+        assert!(files.share(&tree.join("a")).is_err());
     }
 }

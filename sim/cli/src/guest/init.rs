@@ -86,8 +86,11 @@ impl Guest<'_> {
         for (function, driver) in self.taken {
             lines.push(format!("take {} {}", quote(function), quote(driver)));
         }
+        lines.push(self.failed());
         for module in modules {
-            lines.push(format!("[ $status != 0 ] || insmod {} || status=$?", quote(&format!("/p/{module}"))));
+            let path = quote(&format!("/p/{module}"));
+            // The first one that fails is the one to look at.
+            lines.push(format!("[ $status != 0 ] || insmod {path} || {{ status=$?; failed {}; }}", quote(module)));
         }
         lines.push(format!("say '{LOADED}'"));
         lines.push(match self.purpose {
@@ -133,6 +136,30 @@ impl Guest<'_> {
 
 /// Far from every token.
 const FAR: u64 = 7_000_000_000;
+
+/// Stands before the token, the status of an insmod that failed and the module's name, with a colon between, on the second serial port.
+const FAILED_WORD: &str = "bringup-insmod-";
+
+/// The module that could not be loaded, and insmod's status, if the second serial port was told of one.
+pub(crate) fn failed_module_on_channel(said: &[u8]) -> Option<(String, i32)> {
+    let word = format!("{FAILED_WORD}{}=", token());
+    String::from_utf8_lossy(said).lines().find_map(|line| {
+        let (status, module) = line.trim().strip_prefix(&word)?.split_once(':')?;
+        Some((module.to_owned(), status.parse().ok()?))
+    })
+}
+
+impl Guest<'_> {
+    /// The function that says that a module could not be loaded.
+    fn failed(&self) -> String {
+        match self.channel {
+            Channel::Serial => {
+                format!("failed() {{ [ ! -c /dev/ttyS1 ] || echo \"{FAILED_WORD}$token=$status:$1\" > /dev/ttyS1; }}")
+            }
+            Channel::Console => "failed() { echo; echo \"insmod $1: status $status\"; }".into(),
+        }
+    }
+}
 
 /// For the guest's commands: `take VENDOR:DEVICE DRIVER` or `take ADDRESS DRIVER` gives functions to a driver, also if one of the
 /// kernel's has them.
@@ -199,5 +226,39 @@ mod tests {
         assert!(script.starts_with("#!/bringup/bin/busybox sh\n"), "{script}");
         assert!(script.contains("insmod /p/my-driver.ko ") && script.contains("rmmod my_driver "), "{script}");
         assert_eq!(guest.command_line(), "rdinit=/bringup/init");
+    }
+
+    #[test]
+    fn module_that_failed_is_found_in_what_came_over_the_channel() {
+        let said =
+            |text: &str| failed_module_on_channel(text.replace("insmod=", &format!("insmod-{}=", token())).as_bytes());
+        let two = "bringup-insmod=1:my driver.ko\r\nbringup-insmod=2:other.ko\r\nbringup-status=1\r\n";
+        assert_eq!(said(two), Some(("my driver.ko".into(), 1)));
+        assert_eq!(said("bringup-insmod=x:a.ko\nbringup-insmod=1\nbringup-status=1\n"), None);
+        // Another's.
+        assert_eq!(failed_module_on_channel(two.as_bytes()), None);
+    }
+
+    #[test]
+    fn first_module_that_fails_is_named_and_no_other_is_tried() {
+        let guest = Guest {
+            busybox: None,
+            modules: &[],
+            shares: &[],
+            purpose: Purpose::Shell,
+            taken: &[],
+            unloads: false,
+            channel: Channel::Console,
+            beside: false,
+            most: 0,
+        };
+        let script = guest.script("bin", &["good.ko".into(), "my driver.ko".into(), "late.ko".into()]);
+        let ours = |line: &&str| line.contains("insmod") || line.starts_with("failed()");
+        let lines: Vec<&str> = script.lines().filter(ours).collect();
+        let insmod = "status=0; insmod() { [ \"$1\" != '/p/my driver.ko' ] || return 7; }";
+
+        let said = std::process::Command::new("sh").arg("-c").arg(format!("{insmod}\n{}", lines.join("\n"))).output();
+
+        assert_eq!(String::from_utf8(said.unwrap().stdout).unwrap().trim(), "insmod my driver.ko: status 7");
     }
 }

@@ -37,7 +37,7 @@ pub(super) enum On {
 pub(super) enum Mark {
     /// Both say it.
     Same,
-    /// The other says it too, with another address, interrupt number or duration, as each machine has its own.
+    /// The other says it too, with another address, number of an interrupt or process, or duration, as each machine has its own.
     Alike,
     /// The kernel says it, not the driver.
     Kernel,
@@ -146,23 +146,82 @@ fn align(bench: &[BenchLine], linux: &[&String]) -> Vec<(Option<usize>, Option<u
     pairs
 }
 
-/// A line with `#` for what each machine has its own of: long hexadecimal numbers, interrupt numbers and durations.
+/// A line with `#` for what each machine has its own of: addresses that the line calls so, kernel pointers, numbers of interrupts and
+/// processes, durations. Any other number is the driver's, and a difference in it is one.
 fn without_volatile(line: &str) -> String {
-    let is_unit =
-        |word: &str| matches!(word.trim_end_matches(|c: char| !c.is_alphanumeric()), "ns" | "us" | "ms" | "µs");
-    let words: Vec<&str> = line.split(' ').collect();
-    let normal = |(index, word): (usize, &&str)| {
-        let core = word.trim_matches(|c: char| !c.is_alphanumeric());
-        let digits = core.strip_prefix("0x").filter(|digits| digits.len() > 4);
-        let address = digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let number = !core.is_empty() && core.bytes().all(|byte| byte.is_ascii_digit());
-        let before = index.checked_sub(1).and_then(|index| words.get(index)).copied().unwrap_or_default();
-        let interrupt = number && before.eq_ignore_ascii_case("irq");
-        let number_and_unit = core.find(|c: char| !c.is_ascii_digit()).is_some_and(|at| at > 0 && is_unit(&core[at..]));
-        let duration = number_and_unit || (number && words.get(index + 1).is_some_and(|next| is_unit(next)));
-        if address || interrupt || duration { word.replacen(core, "#", 1) } else { (*word).to_owned() }
-    };
-    words.iter().enumerate().map(normal).collect::<Vec<_>>().join(" ")
+    let is_word = |c: char| c.is_alphanumeric();
+    let mut parts: Vec<(&str, &str)> = Vec::new(); // A word, and what stands before it.
+    let mut rest = line;
+    while let Some(at) = rest.find(is_word) {
+        let end = rest[at..].find(|c: char| !is_word(c)).map_or(rest.len(), |len| at + len);
+        parts.push((&rest[..at], &rest[at..end]));
+        rest = &rest[end..];
+    }
+    let word = |index: Option<usize>| index.and_then(|index| parts.get(index)).map_or("", |(_, word)| *word);
+    let mut text = String::new();
+    let mut range = false;
+    for (index, (gap, this)) in parts.iter().enumerate() {
+        let before = word(index.checked_sub(1));
+        // "DMA address is 0x…", "addr = 0x…".
+        let label = if is_filler(before) { word(index.checked_sub(2)) } else { before };
+        let address = is_plausible_address(this) && (is_address_label(label) || (range && *gap == "-"));
+        let number = this.bytes().all(|byte| byte.is_ascii_digit());
+        let counted = number && ["irq", "pid"].iter().any(|label| before.eq_ignore_ascii_case(label));
+        let after = |by: usize| parts.get(index + by).copied().unwrap_or_default();
+        let duration = is_number_and_unit(this)
+            || (number && after(1).0 == " " && is_unit(after(1).1))
+            // What stands before the point of a duration: "1.5 ms", "1.5ms".
+            || (number && after(1).0 == "." && is_fraction(after(1).1, after(2)));
+        text.push_str(gap);
+        text.push_str(if address || is_kernel_pointer(this) || counted || duration { "#" } else { this });
+        range = address;
+    }
+    text + rest
+}
+
+/// Words that call the number behind them an address.
+fn is_address_label(word: &str) -> bool {
+    const LABELS: [&str; 14] = [
+        "at", "addr", "address", "dma", "iova", "phys", "physical", "paddr", "virt", "virtual", "vaddr", "ptr",
+        "pointer", "mem",
+    ];
+    LABELS.iter().any(|label| word.eq_ignore_ascii_case(label))
+}
+
+/// Words that may stand between such a word and the number.
+fn is_filler(word: &str) -> bool {
+    ["is", "was"].iter().any(|filler| word.eq_ignore_ascii_case(filler))
+}
+
+/// Hexadecimal, of five digits or more, and neither nothing nor all ones, which is what a device that is not there answers.
+fn is_plausible_address(word: &str) -> bool {
+    let digits = word.strip_prefix("0x").unwrap_or(word);
+    // Without the prefix Linux prints pointers and addresses in full.
+    let long = if digits.len() == word.len() { digits.len() == 16 } else { (5..=16).contains(&digits.len()) };
+    long && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && digits.bytes().any(|byte| byte != b'0')
+        && digits.bytes().any(|byte| !byte.eq_ignore_ascii_case(&b'f'))
+}
+
+/// An address in the upper half of x86-64, which no line has to call one.
+fn is_kernel_pointer(word: &str) -> bool {
+    let digits = word.strip_prefix("0x").unwrap_or(word);
+    digits.len() == 16 && digits.starts_with("ffff") && is_plausible_address(word)
+}
+
+fn is_unit(word: &str) -> bool {
+    matches!(word, "ns" | "us" | "ms" | "µs")
+}
+
+/// `5ms`.
+fn is_number_and_unit(word: &str) -> bool {
+    word.find(|c: char| !c.is_ascii_digit()).is_some_and(|at| at > 0 && is_unit(&word[at..]))
+}
+
+/// What stands behind the point of a duration; `next` comes after it.
+fn is_fraction(word: &str, next: (&str, &str)) -> bool {
+    let number = word.bytes().all(|byte| byte.is_ascii_digit());
+    is_number_and_unit(word) || (number && next.0 == " " && is_unit(next.1))
 }
 
 /// How many lines only one of them has.
@@ -218,7 +277,33 @@ mod tests {
         let linux = [(Stage::Load, "edu: registers at 0xe0001000, irq 24, took 12 us")];
         let bench = ["edu: registers at 0x80000000, irq 33, took 7 us"];
         assert_eq!(marks(&bench, &linux), [(On::Bench, Mark::Alike), (On::Linux, Mark::Alike)]);
-        assert_eq!(without_volatile("id 0x11e8, 3 queues, (5ms)"), "id 0x11e8, 3 queues, (#)");
+        for (line, same) in [
+            ("id 0x11e8, 3 queues, (5ms)", "id 0x11e8, 3 queues, (#)"),
+            ("dma_addr=0x00000000fedcb000 len 0x10000", "dma_addr=# len 0x10000"),
+            ("DMA address is 0x12345, pid: 7, IRQ=3", "DMA address is #, pid: #, IRQ=#"),
+            ("BAR 0 [mem 0xe0000000-0xe00fffff], took 1.25 ms", "BAR 0 [mem #-#], took #.# ms"),
+            ("ring ffff888012345678, ptr 00000000cafe1234", "ring #, ptr #"),
+        ] {
+            assert_eq!(without_volatile(line), same);
+        }
+    }
+
+    #[test]
+    fn number_that_no_line_calls_an_address_is_the_drivers_own() {
+        for line in [
+            "edu: identification 0x010000ed",
+            "edu: checksum 0xdeadbeef12345678",
+            "edu: dma mask 0xffffffff",
+            "edu: register at 0xffffffff",
+            "edu: at 0x00000000",
+            "edu: read 0xffffffffffffffff",
+            "edu: 12 irqs, 3 msg, version 1.2, sum deadbeef",
+            "edu: µ, 0x, 0xé, ",
+        ] {
+            assert_eq!(without_volatile(line), line);
+        }
+        let linux = [(Stage::Load, "edu: identification 0x010000ee".to_owned())];
+        assert_eq!(differences(&beside(&lines(&["edu: identification 0x010000ed"]), &linux)), 2);
     }
 
     #[test]

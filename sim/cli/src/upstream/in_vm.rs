@@ -16,9 +16,10 @@ use crate::matching;
 use crate::output::{Out, Style};
 use crate::report::{FindingReport, Rendered};
 use crate::run::devices;
+use crate::vm::args::check_devices;
 use crate::vm::boot::Boot;
 use crate::vm::verdict::Verdict;
-use crate::vm::{COMMAND_LINE, has_errors};
+use crate::vm::{COMMAND_LINE, filters, has_errors};
 use crate::watch::Watch;
 
 /// The guest's memory, in bytes.
@@ -32,6 +33,8 @@ struct Benched {
     bound: Vec<(String, String)>,
     log: Vec<BenchLine>,
     findings: usize,
+    /// A rule was violated there; advice does not count.
+    wrong: bool,
 }
 
 /// The JSON document of `bringup upstream run --door vm`. Fields are only ever added.
@@ -61,6 +64,7 @@ pub(super) fn run(args: &UpstreamArgs, linked: Option<&'static Loadable>, out: &
     if !args.drive.is_empty() {
         return Err(Failure::new("--drive is QEMU's; with --door vm a disk is --device virtio-blk,image=FILE"));
     }
+    check_devices(&args.device)?;
     let given = args.driver.display().to_string();
     args.name()?;
     args.tree()?;
@@ -103,7 +107,7 @@ pub(super) fn run(args: &UpstreamArgs, linked: Option<&'static Loadable>, out: &
         input: None,
         timeout: args.timeout,
         doorbells: true,
-        seccomp: !args.no_seccomp,
+        seccomp: filters(args.no_seccomp),
         gdb: None,
     }
     .run()?;
@@ -119,7 +123,7 @@ pub(super) fn run(args: &UpstreamArgs, linked: Option<&'static Loadable>, out: &
     let bench: Vec<_> = benched.log.into_iter().filter(|line| is_of_driver(&line.text, &names)).collect();
     let lines = beside(&bench, &linux);
     let findings = &ended.outcome.bus.fabric.findings;
-    let found = differences(&lines) > 0 || !shown.alarms.is_empty() || has_errors(findings);
+    let found = differences(&lines) > 0 || !shown.alarms.is_empty() || has_errors(findings) || benched.wrong;
     let exit = verdict.with_findings(found);
     let report = DoorReport {
         bringup: VERSION,
@@ -131,11 +135,11 @@ pub(super) fn run(args: &UpstreamArgs, linked: Option<&'static Loadable>, out: &
         findings: findings.iter().map(FindingReport::new).collect(),
         bench_findings: benched.findings,
         status: verdict.status,
-        trouble: verdict.line.as_deref(),
+        trouble: verdict.trouble(),
         exit,
     };
     report.print(&Rendered::new(findings), out);
-    verdict.line.iter().for_each(|line| complain(line));
+    verdict.trouble().iter().for_each(|line| complain(line));
     Ok(exit)
 }
 
@@ -184,7 +188,13 @@ impl Benched {
         let log = report.log.iter().flat_map(|line| {
             line.text.lines().map(|text| BenchLine { text: text.to_owned(), debug: line.level >= DEBUG })
         });
-        Ok(Self { devices: specs, bound: bound.collect(), log: log.collect(), findings: report.findings.len() })
+        Ok(Self {
+            devices: specs,
+            bound: bound.collect(),
+            log: log.collect(),
+            findings: report.findings.len(),
+            wrong: has_errors(&report.findings),
+        })
     }
 }
 
@@ -213,7 +223,11 @@ impl DoorReport<'_> {
         }
         if self.bench_findings > 0 {
             let again = quote(&self.driver);
-            out.row("bench", &format!("{} findings there: bringup run {again} shows them", self.bench_findings));
+            let text = match self.bench_findings {
+                1 => format!("a finding there: bringup run {again} shows it"),
+                count => format!("{count} findings there: bringup run {again} shows them"),
+            };
+            out.row("bench", &text);
         }
         if let Some(status) = self.status.filter(|status| *status != 0) {
             out.row("status", &out.paint(Style::Red, &status.to_string()));

@@ -1,9 +1,14 @@
 //! The command line of `bringup vm`.
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+
+use crate::args::number;
+use crate::failure::Failure;
+use crate::plug::PLATFORM;
 
 /// What `bringup vm` takes.
 #[derive(Debug, Args)]
@@ -48,7 +53,7 @@ pub(crate) struct VmArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
     /// Where devices and faults have a choice, let chance decide.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number)]
     pub(crate) seed: Option<u64>,
     /// Wait for gdb at a Unix socket (target remote SOCKET) before the guest's first instruction.
     #[arg(long, value_name = "SOCKET")]
@@ -59,6 +64,44 @@ pub(crate) struct VmArgs {
     /// Let every doorbell stop the CPU that rings it.
     #[arg(long)]
     pub(crate) no_doorbells: bool,
+}
+
+/// Refuses devices that are no PCI devices.
+///
+/// # Errors
+/// When there is one.
+pub(crate) fn check_devices(specs: &[String]) -> Result<(), Failure> {
+    let kind = |spec: &str| spec.split(',').next().unwrap_or_default().to_owned();
+    match specs.iter().find(|spec| PLATFORM.iter().any(|platform| platform.name == kind(spec))) {
+        None => Ok(()),
+        Some(spec) => Err(Failure::new(format_args!(
+            "cannot plug {spec} into a virtual machine: what its firmware tells of are PCI devices"
+        ))),
+    }
+}
+
+/// Refuses a place where no socket can be.
+///
+/// # Errors
+/// When its path is longer than one of a socket may be, or its directory is not there.
+pub(crate) fn check_socket(path: &Path) -> Result<(), Failure> {
+    // `sun_path`, with a zero at its end.
+    const LONGEST: usize = 107;
+    let refuse = |why: String| Failure::new(format_args!("cannot make a socket for gdb at {}: {why}", path.display()));
+    let len = path.as_os_str().as_bytes().len();
+    if len > LONGEST {
+        return Err(refuse(format!(
+            "a socket's path has at most {LONGEST} bytes, and this one has {len}; name a shorter one"
+        )));
+    }
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !directory.is_dir() {
+        return Err(refuse(format!("there is no directory {}", directory.display())));
+    }
+    if path.is_dir() {
+        return Err(refuse("it is a directory".into()));
+    }
+    Ok(())
 }
 
 /// A size in bytes, of a number of MiB or one with a unit.

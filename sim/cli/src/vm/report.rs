@@ -98,7 +98,7 @@ impl VmReport {
             memory: args.memory,
             devices: bus.devices().map(device).collect(),
             end: word(&ended.outcome.end),
-            trouble: verdict.line.clone(),
+            trouble: verdict.trouble().map(str::to_owned),
             status: verdict.status,
             log: log.map(|(_, line)| line.clone()).collect(),
             alarms: shown.alarms.clone(),

@@ -4,7 +4,7 @@ use bringup_vmm::{End, Outcome};
 
 use super::boot::{By, Ended, SIGNALLED};
 use crate::guest::console::Shown;
-use crate::guest::{Purpose, status_on_channel};
+use crate::guest::{Purpose, failed_module_on_channel, status_on_channel};
 
 /// Exit status where the guest failed.
 const FOUND: u8 = 1;
@@ -17,6 +17,8 @@ pub(crate) struct Verdict {
     pub(crate) exit: u8,
     /// What went wrong, if it is not for the guest's commands to say.
     pub(crate) line: Option<String>,
+    /// That a module could not be loaded, so that the commands did not run.
+    pub(crate) module: Option<String>,
     /// The status of the guest's commands, if they came to their end.
     pub(crate) status: Option<i32>,
 }
@@ -27,7 +29,19 @@ impl Verdict {
         let Ended { outcome: Outcome { end, said, .. }, by } = ended;
         let status = status_on_channel(said);
         let (exit, line) = judge(end, *by, shown, purpose, status);
-        Self { exit, line, status }
+        // Commands that succeeded ran, whatever they say there.
+        let failed = purpose.filter(|_| status != Some(0)).and_then(|_| failed_module_on_channel(said));
+        let module = failed.map(|(module, status)| {
+            format!(
+                "the guest could not load {module}: insmod ended with status {status}, and the guest's log says why"
+            )
+        });
+        Self { exit, line, module, status }
+    }
+
+    /// What the user is told of what went wrong.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.line.as_deref().or(self.module.as_deref())
     }
 
     /// The exit status where something was found, or nothing.
@@ -50,7 +64,7 @@ fn judge(
     let runs_commands = matches!(purpose, Some(Purpose::Commands(_)));
     let failed = |line: String| (FOUND, Some(line));
     match end {
-        End::Stuck(stuck) => return (FAILED, Some(stuck.to_string())),
+        End::Stuck(stuck) => return (if stuck.astray { FOUND } else { FAILED }, Some(stuck.to_string())),
         End::Panicked => {
             let line = "the machine failed by a bug in Bringup, which the message above is of; please report it";
             return (FAILED, Some(line.into()));
@@ -161,7 +175,8 @@ mod tests {
 
     #[test]
     fn findings_count_for_more_than_the_commands_and_less_than_a_machine_that_failed() {
-        let verdict = |exit, line: Option<&str>| Verdict { exit, line: line.map(str::to_owned), status: None };
+        let verdict =
+            |exit, line: Option<&str>| Verdict { exit, line: line.map(str::to_owned), module: None, status: None };
         assert_eq!(verdict(0, None).with_findings(true), FOUND);
         assert_eq!(verdict(77, None).with_findings(true), FOUND);
         assert_eq!(verdict(77, None).with_findings(false), 77);

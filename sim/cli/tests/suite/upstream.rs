@@ -49,6 +49,14 @@ fn tree_that_is_not_there_or_not_configured_is_named() {
 }
 
 #[test]
+fn place_where_no_module_can_be_written_is_named_before_one_is_built() {
+    let room = Room::new();
+    room.put("driver.rs", "");
+    let said = room.bringup("upstream build driver.rs --kernel-tree nowhere --output no/driver.ko");
+    assert_eq!(said.refusal(), "cannot write no/driver.ko: No such file or directory");
+}
+
+#[test]
 fn driver_that_cannot_be_read_is_named_before_the_tree_is_looked_at() {
     let room = Room::new();
     for command in ["build", "run"] {
@@ -57,5 +65,6 @@ fn driver_that_cannot_be_read_is_named_before_the_tree_is_looked_at() {
         };
         assert_eq!(refusal("nothing.rs"), "cannot read nothing.rs: No such file or directory");
         assert_eq!(refusal("."), "cannot read .: it is no file");
+        assert!(refusal("/dev/zero").starts_with("cannot read /dev/zero: it is a pipe, a socket or a device"));
     }
 }

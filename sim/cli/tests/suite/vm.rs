@@ -125,6 +125,18 @@ fn status_that_the_guest_says_is_the_commands() {
 }
 
 #[test]
+fn module_that_the_guest_could_not_load_is_named() {
+    let Some(guest) = guest("a guest whose module fails") else { return };
+    let room = room();
+    let words = format!("tests=none com2=bringup-insmod-$$=1:edu.ko {}", status(1));
+    let said = run(&room, guest, &words, "--run x --busybox busybox");
+    let line = "error: the guest could not load edu.ko: insmod ended with status 1, and the guest's log says why\n";
+    assert_eq!((said.status, &*said.err), (1, line), "{}", said.out);
+    // What it said before its init is of no use then.
+    assert!(!said.out.contains("done\n"), "{}", said.out);
+}
+
+#[test]
 fn guest_that_comes_to_no_end_of_its_commands_is_told_with_its_last_lines() {
     let Some(guest) = guest("a guest that ends early") else { return };
     let room = room();
@@ -294,7 +306,7 @@ fn signal_ends_the_command_though_nobody_reads_its_report() {
     let room = room();
     let (mut child, reader) = blocked(&room, guest, "--device edu --trace t.txt --json", "tests=none");
     // The machine is over by then.
-    while !room.path("t.txt").exists() {
+    while std::fs::metadata(room.path("t.txt")).map_or(0, |file| file.len()) == 0 {
         assert!(child.try_wait().unwrap().is_none(), "it waits for its reader");
         std::thread::yield_now();
     }
@@ -303,34 +315,47 @@ fn signal_ends_the_command_though_nobody_reads_its_report() {
     drop(reader);
 }
 
-#[test]
-fn door_lays_the_benchs_log_beside_that_of_the_guest() {
-    let Some(guest) = guest("upstream run --door vm") else { return };
-    let room = room();
-    // A tree whose kernel is the guest program, which has no driver to say anything, and a make that has built the module already.
-    std::fs::create_dir(room.path("tree")).unwrap();
+/// Runs `upstream run --door vm` with a driver of these tests in a tree whose kernel is the guest program, which has no driver to say
+/// anything, and a make that has built the module already.
+fn through_the_door(room: &Room, guest: &Path, driver: &str, more: &[&str]) -> Said {
+    std::fs::create_dir_all(room.path("tree")).unwrap();
     std::fs::copy(guest, room.path("tree/vmlinux")).unwrap();
     room.put("tree/.config", "CONFIG_RUST=y\n");
     let mut module = std::fs::read(room.path("busybox")).unwrap();
     module[16] = 1;
-    room.put("binds.ko", module);
-    let make = room.put("make", "#!/bin/sh\nfor word; do case $word in M=*) cp binds.ko ${word#M=}/;; esac; done\n");
+    room.put(&format!("{driver}.ko"), module);
+    let script = format!("#!/bin/sh\nfor word; do case $word in M=*) cp {driver}.ko ${{word#M=}}/;; esac; done\n");
+    let make = room.put("make", script);
     std::fs::set_permissions(make, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", room.path("").display(), std::env::var("PATH").unwrap());
-    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers/binds.rs");
-    let words = format!("upstream run {} --kernel-tree tree --door vm --busybox busybox --append", driver.display());
-    let run = |more: &[&str]| {
-        let mut command = room.command(&words);
-        command.env("PATH", &path);
-        let more = more.iter().map(|word| format!("\" \"{word}")).collect::<String>();
-        let output = with_words(&command, &(status(0) + &more)).output().expect("it starts");
-        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
-    };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/drivers/{driver}.rs"));
+    let words = format!("upstream run {} --kernel-tree tree --door vm --busybox busybox --append", file.display());
+    let mut command = room.command(&words);
+    command.env("PATH", &path);
+    let more = more.iter().map(|word| format!("\" \"{word}")).collect::<String>();
+    let words = format!("tests=none {}{more}", status(0));
+    let output = with_words(&command, &words).output().expect("it starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the command speaks UTF-8");
+    Said { status: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
 
-    let (status, out, err) = run(&[]);
-    let (_, json, _) = run(&["--json"]);
+#[test]
+fn door_counts_what_the_bench_found() {
+    let Some(guest) = guest("upstream run --door vm") else { return };
+    let said = through_the_door(&room(), guest, "leaks", &["--device", "edu"]);
+    assert_eq!((said.status, &*said.err), (1, ""), "{}", said.out);
+    assert!(said.out.contains("differences none") && said.out.contains("bench       a finding there"), "{}", said.out);
+}
 
-    assert_eq!((status, &*err), (Some(1), ""), "{out}");
+#[test]
+fn door_lays_the_benchs_log_beside_that_of_the_guest() {
+    let Some(guest) = guest("upstream run --door vm") else { return };
+    let room = room();
+
+    let Said { status, out, err } = through_the_door(&room, guest, "binds", &[]);
+    let json = through_the_door(&room, guest, "binds", &["--json"]).out;
+
+    assert_eq!((status, &*err), (1, ""), "{out}");
     assert!(out.contains("bench  binds 0000:00:03.0: mine  (DIFFERS)\n"), "{out}");
     assert!(out.contains("  devices     pci-testdev\n  differences 1 line\n"), "{out}");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -37,8 +37,9 @@ fn kernel_has_to_be_named_and_readable() {
 fn sizes_and_counts_that_no_machine_has_are_named() {
     let room = room();
     for (option, words) in [
-        ("--memory 0", "0 bytes of memory are too few for a machine; it takes 2 MiB or more"),
-        ("--memory 1", "too few for a machine"),
+        ("--memory 0", "0 MiB of memory are too few for a machine; it takes 2 MiB or more"),
+        ("--memory 1", "1 MiB of memory are too few for a machine"),
+        ("--seed x", "it takes a number from 0 to 18446744073709551615"),
         ("--memory lots", "it takes a number of MiB, or one with a unit: 512, 512M, 2G"),
         ("--memory -1", "'-1'"),
         ("--memory 999999G", "are too much: "),
@@ -58,6 +59,9 @@ fn devices_that_cannot_be_plugged_in_are_named() {
     room.put("disk.img", vec![0; 4096]);
     assert_eq!(refusal(&room, "--kernel kernel --device edo"), "unknown device \"edo\"; did you mean \"edu\"?");
     assert!(refusal(&room, "--kernel kernel --device acpi,hid=LNUXBEEF").starts_with("cannot plug acpi,hid=LNUXBEEF"));
+    // At once, whatever its options are.
+    let why = "cannot plug acpi into a virtual machine: what its firmware tells of are PCI devices";
+    assert_eq!(refusal(&room, "--kernel kernel --device acpi"), why);
     let twice = "--kernel kernel --device virtio-blk,image=disk.img --device virtio-blk,image=disk.img";
     assert!(refusal(&room, twice).starts_with("virtio-blk: disk.img is in use"));
     let many = "--kernel kernel".to_owned() + &" --device edu".repeat(29);
@@ -84,6 +88,41 @@ fn files_for_the_guest_that_cannot_be_used_are_named() {
 }
 
 #[test]
+fn what_may_never_end_is_refused_and_not_waited_for() {
+    let room = room();
+    let made = Command::new("mkfifo").arg(room.path("pipe")).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo makes a pipe");
+    for file in ["pipe", "/dev/zero"] {
+        let said =
+            format!("cannot read {file}: it is a pipe, a socket or a device; put what it gives into a regular file");
+        let options =
+            ["initrd", "plan", "module", "share", "run x --busybox"].map(|o| format!("--kernel kernel --{o}"));
+        for option in options.iter().map(String::as_str).chain(["--kernel"]) {
+            assert_eq!(refusal(&room, &format!("{option} {file}")), said, "{option}");
+        }
+    }
+}
+
+#[test]
+fn what_a_shared_directory_holds_that_is_no_file_is_named() {
+    let room = room();
+    std::fs::create_dir(room.path("tree")).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(room.path("tree/socket")).unwrap();
+    let said = room.bringup("vm --kernel kernel --busybox busybox --share tree");
+    assert_eq!(said.status, 2);
+    assert!(said.err.starts_with("note: not shared, as they are sockets, pipes or devices: tree/socket\n"), "{said:?}");
+}
+
+#[test]
+fn places_where_no_socket_for_gdb_can_be_are_named() {
+    let room = room();
+    let gdb = |path: &str| refusal(&room, &format!("--kernel kernel --gdb {path}"));
+    assert_eq!(gdb("no/gdb"), "cannot make a socket for gdb at no/gdb: there is no directory no");
+    assert_eq!(gdb("."), "cannot make a socket for gdb at .: it is a directory");
+    assert!(gdb(&"x".repeat(108)).ends_with("has at most 107 bytes, and this one has 108; name a shorter one"));
+}
+
+#[test]
 fn guest_needs_a_busybox_that_needs_nothing() {
     let room = room();
     let none = room.bringup_with("vm --kernel kernel --run true", &[("PATH", "")]);
@@ -103,6 +142,13 @@ fn plans_and_traces_that_cannot_be_are_refused_before_anything_runs() {
     assert!(refusal(&room, "--kernel kernel --plan plan").starts_with("bad fault plan plan: it is of version 7"));
     assert!(refusal(&room, "--kernel kernel --trace t.pcap").contains("cannot tell the form of the trace"));
     assert!(refusal(&room, "--kernel kernel --trace t.pcapng").starts_with("t.pcapng would be empty"));
+    std::fs::create_dir(room.path("dir.txt")).unwrap();
+    let trace = |name: &str| refusal(&room, &format!("--kernel kernel --trace {name}"));
+    assert_eq!(trace("no/t.txt"), "cannot write the trace to no/t.txt: No such file or directory");
+    assert_eq!(trace("dir.txt"), "cannot write the trace to dir.txt: Is a directory");
+    // One that could be written is not there before there is a trace, nor is anything beside it.
+    assert!(trace("t.txt").starts_with("kernel: "));
+    assert_eq!(room.names(), ["busybox", "dir.txt", "good.ko", "kernel", "plan"]);
 }
 
 #[test]
@@ -149,5 +195,6 @@ fn doors_refuse_what_is_the_other_doors() {
     assert!(refusal("--timeout 3").contains("--door vm"));
     assert!(refusal("--no-seccomp").contains("--door vm"));
     assert!(refusal("--door sea").contains("qemu, vm"));
+    assert!(refusal("--door vm --device acpi").starts_with("cannot plug acpi into a virtual machine"));
     assert_eq!(refusal("--door vm"), "cannot find nowhere: No such file or directory");
 }

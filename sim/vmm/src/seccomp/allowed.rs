@@ -129,7 +129,7 @@ const EVENTS: &[(Sysno, Only)] = &[
 ];
 
 const CPU: &[(Sysno, Only)] =
-    &[(Sysno::ioctl, Only::OneOf(1, &[RUN, GET_REGS, ROUTING, IRQFD, IOEVENTFD, IRQ_LINE, SIGNAL_MSI]))];
+    &[(Sysno::ioctl, Only::OneOf(1, &[RUN, GET_REGS, ROUTING, IRQFD, IOEVENTFD, IRQ_LINE, SIGNAL_MSI, TRANSLATE]))];
 
 const DEBUGGED_CPU: &[(Sysno, Only)] = &[(
     Sysno::ioctl,
@@ -147,7 +147,7 @@ const DEBUGGED_CPU: &[(Sysno, Only)] = &[(
             ("KVM_GET_SREGS", kvm(READ, 0x83, 312)),
             ("KVM_GET_FPU", kvm(READ, 0x8c, 416)),
             ("KVM_SET_FPU", kvm(WRITE, 0x8d, 416)),
-            ("KVM_TRANSLATE", kvm(READ | WRITE, 0x85, 24)),
+            TRANSLATE,
             ("KVM_SET_GUEST_DEBUG", kvm(WRITE, 0x9b, 72)),
         ],
     ),
@@ -175,6 +175,8 @@ const IRQFD: (&str, u32) = ("KVM_IRQFD", kvm(WRITE, 0x76, 32));
 const IOEVENTFD: (&str, u32) = ("KVM_IOEVENTFD", kvm(WRITE, 0x79, 64));
 const IRQ_LINE: (&str, u32) = ("KVM_IRQ_LINE", kvm(WRITE, 0x61, 8));
 const SIGNAL_MSI: (&str, u32) = ("KVM_SIGNAL_MSI", kvm(WRITE, 0xa5, 32));
+/// Where a vCPU is that KVM cannot run on.
+const TRANSLATE: (&str, u32) = ("KVM_TRANSLATE", kvm(READ | WRITE, 0x85, 24));
 /// Whether a line is open whose pin stays asserted.
 const GET_IRQCHIP: (&str, u32) = ("KVM_GET_IRQCHIP", kvm(READ | WRITE, 0x62, 520));
 

@@ -34,6 +34,7 @@ pub(crate) fn kernel(code: &[u8]) -> Vec<u8> {
     const AT: u64 = 0x20_0000;
     let mut file = vec![0; 64 + 56];
     file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[18] = 62; // x86-64
     file[24..32].copy_from_slice(&AT.to_le_bytes());
     file[32..40].copy_from_slice(&64_u64.to_le_bytes());
     file[54..56].copy_from_slice(&56_u16.to_le_bytes());

@@ -209,3 +209,123 @@ fn message_to_where_no_interrupt_controller_listens_is_found() {
     let Some(rules) = rules_of(sends_it_away()) else { return };
     assert_eq!(rules, ["msi-nowhere"]);
 }
+
+/// Has more doorbells than are looked at together, and counts what rings.
+#[derive(Default)]
+struct Carillon(u64);
+
+impl Carillon {
+    const BELLS: u64 = 40;
+}
+
+impl Device for Carillon {
+    fn function(&self) -> Function {
+        let bell = |index| Doorbell { bar: 0, offset: 0x100 + index * 2, width: 2, value: 1 };
+        (0..Self::BELLS)
+            .fold(Function::new(0x1234, 0x567a).bar(Bar::memory32(0, 4096)), |all, index| all.doorbell(bell(index)))
+    }
+
+    fn read(&mut self, _cx: &mut Cx<'_>, _at: Access) -> Reply<u64> {
+        Ok(self.0)
+    }
+
+    fn write(&mut self, _cx: &mut Cx<'_>, _at: Access, _value: u64) -> Reply<()> {
+        self.0 += 1;
+        Ok(())
+    }
+
+    fn reset(&mut self, _cx: &mut Cx<'_>, _kind: Reset) {
+        self.0 = 0;
+    }
+}
+
+// Rings all bells and reads how often it rang; again and again, 20 times. Any other number than it must be is said.
+guest_code!(
+    rings_all,
+    "mov ebx, 0xe0018000",
+    "mov word ptr [rbx + 4], 2",
+    "mov edi, [rbx + 0x10]",
+    "xor ebp, ebp",
+    "mov r8d, 20",
+    "3: mov ecx, 40",
+    "lea rsi, [rdi + 0x100]",
+    "2: mov word ptr [rsi], 1",
+    "add esi, 2",
+    "dec ecx",
+    "jnz 2b",
+    "add ebp, 40",
+    "mov eax, [rdi]",
+    "cmp eax, ebp",
+    "je 4f",
+    "mov dx, 0x3f8",
+    "mov al, 0x21",
+    "out dx, al",
+    "4: dec r8d",
+    "jnz 3b",
+    "mov dx, 0x604",
+    "mov ax, 0x2000",
+    "out dx, ax",
+);
+
+#[test]
+fn doorbells_are_there_before_the_next_access_however_many_rang() {
+    let stand = Stand::new(rings_all()).device("carillon", Carillon::default());
+    let console = stand.console.clone();
+    let Some(outcome) = stand.run() else { return };
+    assert_eq!((&*console.text(), outcome.rings), ("", 20 * Carillon::BELLS));
+}
+
+// Rings, and turns memory decoding off at once; and on again; 50 times.
+guest_code!(
+    rings_and_leaves,
+    "mov ebx, 0xe0018000",
+    "mov word ptr [rbx + 4], 2",
+    "mov edi, [rbx + 0x10]",
+    "mov ecx, 50",
+    "2: mov word ptr [rdi + 0x10], 5",
+    "mov word ptr [rbx + 4], 0",
+    "mov word ptr [rbx + 4], 2",
+    "dec ecx",
+    "jnz 2b",
+    "mov dx, 0x604",
+    "mov ax, 0x2000",
+    "out dx, ax",
+);
+
+#[test]
+fn doorbell_arrives_before_the_configuration_write_that_follows_it() {
+    let Some(outcome) = Stand::new(rings_and_leaves()).device("gong", Gong::default()).run() else { return };
+    assert!(outcome.bus.fabric.findings.is_empty(), "{:#?}", outcome.bus.fabric.findings);
+    assert_eq!(outcome.rings, 50);
+}
+
+// MSI to the right address, but for its upper half.
+guest_code!(
+    sends_it_far_away,
+    "mov ebx, 0xe0018000",
+    "mov word ptr [rbx + 4], 6",
+    "mov edi, [rbx + 0x10]",
+    "mov dword ptr [rbx + 0x44], 0xfee00000",
+    "mov dword ptr [rbx + 0x48], 1",
+    "mov word ptr [rbx + 0x4c], 0x30",
+    "mov word ptr [rbx + 0x42], 1",
+    "mov dword ptr [rdi], 1",
+    "mov dx, 0x604",
+    "mov ax, 0x2000",
+    "out dx, ax",
+);
+
+#[test]
+fn message_above_4_gib_goes_nowhere() {
+    let Some(rules) = rules_of(sends_it_far_away()) else { return };
+    assert_eq!(rules, ["msi-nowhere"]);
+}
+
+guest_code!(runs_astray, "mov eax, 0xd0000000", "jmp rax");
+
+#[test]
+fn guest_that_runs_to_where_there_is_no_memory_is_to_blame_for_it() {
+    let Some(outcome) = Stand::new(runs_astray()).run() else { return };
+    let End::Stuck(stuck) = outcome.end else { panic!("{:?}", outcome.end) };
+    assert!(stuck.astray && stuck.to_string().contains("ran to 0xd0000000"), "{stuck}");
+}

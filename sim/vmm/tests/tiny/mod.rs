@@ -18,6 +18,7 @@ pub(crate) fn kernel(code: &[u8]) -> tempfile::NamedTempFile {
     const HEADERS: usize = 64 + 56;
     let mut elf = vec![0; HEADERS];
     elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    elf[18] = 62; // x86-64
     elf[24..32].copy_from_slice(&layout::KERNEL.to_le_bytes());
     elf[32..40].copy_from_slice(&64_u64.to_le_bytes());
     elf[54..56].copy_from_slice(&56_u16.to_le_bytes());
