@@ -1,6 +1,5 @@
 //! The bus: plugs devices in, enumerates them, and carries every access between CPU and device.
 
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::choice::{Chooser, Quiet};
@@ -12,10 +11,11 @@ use crate::fault::{Applied, Behaviour, Plan, Verb};
 use crate::finding::{Finding, Place};
 use crate::monitor::{Barrier, Monitor, Seen, Sight};
 use crate::order::{Landing, Posted};
-use crate::pci::{Bar, BarKind, ConfigChange, DescribeError, Function, command, offset};
+use crate::pci::{Bar, BarKind, ConfigChange, DescribeError, command, offset};
 use crate::rules;
 use crate::time::Nanos;
 use crate::trace::{DeviceId, Event};
+use crate::windows::Windows;
 
 struct Slot {
     device: Box<dyn Device>,
@@ -48,24 +48,6 @@ pub struct BusConfig {
     pub ram: Ram,
     /// Where BARs are put.
     pub windows: Windows,
-}
-
-/// The parts of a machine's address spaces that its firmware puts BARs into.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Windows {
-    /// Memory below 4 GiB, for 32-bit BARs.
-    pub memory32: Range<u64>,
-    /// Memory for 64-bit BARs.
-    pub memory64: Range<u64>,
-    /// I/O ports.
-    pub io: Range<u64>,
-}
-
-impl Default for Windows {
-    /// Those of the in-process machine, whose own memory lies between the two.
-    fn default() -> Self {
-        Self { memory32: 0x8000_0000..0xfec0_0000, memory64: 0x80_0000_0000..1 << 46, io: 0xc000..0x1_0000 }
-    }
 }
 
 impl BusConfig {
@@ -139,7 +121,7 @@ impl Bus {
         }
         let function = device.function();
         function.check().map_err(|source| PlugError::Describe { name: name.into(), source })?;
-        let room = self.place_bars(&function).ok_or_else(|| PlugError::NoRoom(name.into()))?;
+        let room = self.windows.place(&function).ok_or_else(|| PlugError::NoRoom(name.into()))?;
         let id = DeviceId(self.slots.len() as u16);
         if function.msix.is_some() {
             self.fabric.reachable(&[Coverage::MaskedPended]);
@@ -152,28 +134,6 @@ impl Bus {
         let Slot { device, port, .. } = &mut self.slots[usize::from(id.0)];
         device.reset(&mut Cx { port, fabric: &mut self.fabric, place: None }, Reset::Power);
         Ok(id)
-    }
-
-    /// Finds addresses for a function's BARs in the windows that the machine has; `None` if one is full.
-    fn place_bars(&mut self, function: &Function) -> Option<Vec<u64>> {
-        let Windows { memory32, memory64, io } = &self.windows;
-        let mut left = [io.clone(), memory32.clone(), memory64.clone()];
-        let mut placed = Vec::new();
-        for bar in function.bars() {
-            let window = match bar.kind {
-                BarKind::Io => 0,
-                BarKind::Memory32 => 1,
-                BarKind::Memory64 => 2,
-            };
-            let align = bar.size.max(if bar.kind == BarKind::Io { 4 } else { 4096 });
-            let at = left[window].start.checked_next_multiple_of(align)?;
-            let end = at.checked_add(bar.size).filter(|end| *end <= left[window].end)?;
-            left[window].start = end;
-            placed.push(at);
-        }
-        let [io, memory32, memory64] = left;
-        self.windows = Windows { memory32, memory64, io };
-        Some(placed)
     }
 
     fn assign_bars(&mut self, id: DeviceId, addresses: &[u64]) {

@@ -61,8 +61,9 @@ mod device;
 mod fabric;
 mod history;
 mod order;
+mod windows;
 
-pub use bus::{Bus, BusConfig, PlugError, Windows};
+pub use bus::{Bus, BusConfig, PlugError};
 pub use choice::{Choices, Chooser, Point, Stream};
 pub use coverage::{Coverage, States};
 pub use device::{Access, Cx, Device, DmaError, InterruptMode, Refusal, Reply, Reset, Waker};
@@ -76,3 +77,4 @@ pub use order::{Order, Reach, Uncovered};
 pub use pci::{Bar, Function, Register, Rights, Widths};
 pub use time::Nanos;
 pub use trace::DeviceId;
+pub use windows::Windows;
