@@ -28,28 +28,32 @@ impl Packed {
                 // What the device gave back was made available at a moment that was not shown.
                 self.poll(sight, phase, false, true);
             }
-            let key = self.key_of(id);
-            let batch = if self.in_order { self.order.iter().position(|held| Some(*held) == key) } else { Some(0) };
-            let (Some(key), Some(before)) = (key, batch) else {
+            let written = if flags & desc::WRITE != 0 { raw.len() } else { 0 };
+            let Some(slots) = self.land_batch(sight, id, written) else {
                 self.ledger.lost = true;
                 return;
             };
-            let mut slots = 0_u32;
-            // One used descriptor may stand for a batch that ends with the list it names (virtio 1.4 §2.8.8).
-            for _ in 0..before {
-                if let Some(head) = self.order.pop_front() {
-                    slots += self.land(sight, head, None);
-                }
-            }
-            self.order.pop_front();
-            let written = if flags & desc::WRITE != 0 { raw.len() } else { 0 };
-            slots += self.land(sight, key, Some(written));
             self.release(sight, raw, slots);
             given += 1;
             if given == 2 {
                 sight.cover(Coverage::SeveralUsed);
             }
         }
+    }
+
+    /// The list of this id is the driver's again, and with IN_ORDER all before it: one used descriptor may stand for a batch that ends
+    /// with the list it names (virtio 1.4 §2.8.8). How many slots they took; `None` if the device holds no such list.
+    pub(super) fn land_batch(&mut self, sight: &mut Sight<'_>, id: u16, written: u32) -> Option<u32> {
+        let key = self.key_of(id)?;
+        let before = if self.in_order { self.order.iter().position(|held| *held == key)? } else { 0 };
+        let mut slots = 0_u32;
+        for _ in 0..before {
+            if let Some(head) = self.order.pop_front() {
+                slots += self.land(sight, head, None);
+            }
+        }
+        self.order.pop_front();
+        Some(slots + self.land(sight, key, Some(written)))
     }
 
     pub(super) fn key_of(&self, id: u16) -> Option<u16> {

@@ -95,20 +95,10 @@ impl Packed {
                     return;
                 }
             }
-            let key = self.key_of(raw.first());
-            let batch = if self.in_order { self.order.iter().position(|held| Some(*held) == key) } else { Some(0) };
-            let (Some(key), Some(before)) = (key, batch) else {
+            let Some(slots) = self.land_batch(sight, raw.first(), raw.len()) else {
                 self.ledger.lost = true;
                 return;
             };
-            let mut slots = 0_u32;
-            for _ in 0..before {
-                if let Some(head) = self.order.pop_front() {
-                    slots += self.land(sight, head, None);
-                }
-            }
-            self.order.pop_front();
-            slots += self.land(sight, key, Some(raw.len()));
             let written = raw.with_second(self.used.used());
             self.release(sight, written, slots);
         }
