@@ -29,6 +29,8 @@ pub(crate) struct Interrupts {
     asserted: u64,
     /// By device, since when its pin is asserted; `None` if it is not, or that was looked into.
     since: Vec<Option<Nanos>>,
+    /// Functions whose line was masked when their pin was looked into last, bit by number.
+    masked: u64,
     /// By device.
     pub(crate) counts: Vec<Interrupted>,
 }
@@ -54,8 +56,15 @@ impl Interrupts {
     pub(crate) fn new(vm: &VmFd, bus: &Bus) -> Result<Self, Error> {
         let counts: Vec<_> = bus.devices().map(|_| Interrupted::default()).collect();
         let since = vec![None; counts.len()];
-        let mut this =
-            Self { routes: wiring(), messages: HashMap::new(), levels: [false; 2], asserted: 0, since, counts };
+        let mut this = Self {
+            routes: wiring(),
+            messages: HashMap::new(),
+            levels: [false; 2],
+            asserted: 0,
+            since,
+            masked: 0,
+            counts,
+        };
         this.set_routes(vm)?;
         Ok(this)
     }
@@ -128,6 +137,7 @@ impl Interrupts {
             if asserted != (self.asserted & bit != 0) {
                 count.pins += u64::from(asserted);
                 *since = asserted.then(|| bus.fabric.now());
+                self.masked &= !bit;
             }
             self.asserted = self.asserted & !bit | u64::from(asserted) << id.0;
         }
@@ -153,14 +163,18 @@ impl Interrupts {
         for id in bus.devices() {
             let Some(since) = self.since.get_mut(usize::from(id.0)) else { continue };
             let Some(began) = since.filter(|began| now - began >= PATIENCE) else { continue };
-            if now - began > PATIENCE + LATE {
-                // Nobody looked in time: the whole machine stood still, its handlers too.
+            let (line, bit) = (bus.pin_line(id), 1 << id.0);
+            let was_masked = self.masked & bit != 0;
+            let open = is_open(vm, line);
+            self.masked = self.masked & !bit | u64::from(!open) << id.0;
+            // Nobody looked in time: the whole machine stood still, its handlers too. Or the line was opened only since the last look.
+            let late = now - began > PATIENCE + LATE;
+            if !open || was_masked || late {
                 *since = Some(now);
                 continue;
             }
             *since = None;
-            let line = bus.pin_line(id);
-            if is_open(vm, line) && !bus.fabric.is_faulted(id) {
+            if !bus.fabric.is_faulted(id) {
                 let name = bus.port(id).name().to_owned();
                 let what = format!("{name} has its pin asserted for 2 s, and interrupt line {line} is open");
                 bus.fabric.report(Finding::new(&rules::IRQ_STUCK, what).on_device(name));

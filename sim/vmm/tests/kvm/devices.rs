@@ -175,6 +175,30 @@ guest_code!(
     "out dx, ax",
 );
 
+// Masked for three seconds first, then open for six.
+guest_code!(
+    listens_late,
+    "mov ebx, 0xe0018000",
+    "mov word ptr [rbx + 4], 2",
+    "mov edi, [rbx + 0x10]",
+    "mov dword ptr [rdi], 1",
+    "mov ebx, [rdi]",
+    "add ebx, 3000",
+    "2: mov eax, [rdi]",
+    "cmp eax, ebx",
+    "jb 2b",
+    "mov esi, 0xfec00000",
+    "mov dword ptr [rsi], 0x24",
+    "mov dword ptr [rsi + 0x10], 0x8030",
+    "add ebx, 6000",
+    "3: mov eax, [rdi]",
+    "cmp eax, ebx",
+    "jb 3b",
+    "mov dx, 0x604",
+    "mov ax, 0x2000",
+    "out dx, ax",
+);
+
 fn rules_of(code: &'static [u8]) -> Option<Vec<&'static str>> {
     let outcome = Stand::new(code).device("nag", Nag).run()?;
     assert_eq!(outcome.end, End::PowerOff);
@@ -186,6 +210,7 @@ fn pin_that_nobody_acknowledges_is_found_if_its_line_is_open() {
     let Some(rules) = rules_of(lets_it_nag()) else { return };
     assert_eq!(rules, ["irq-stuck"]);
     assert_eq!(rules_of(does_not_listen()).unwrap_or_default(), [""; 0]);
+    assert_eq!(rules_of(listens_late()).unwrap_or_default(), ["irq-stuck"]);
 }
 
 // MSI on, with bus mastering, to an address in memory.
